@@ -1,0 +1,42 @@
+/** Reading the tokenizer's JSON files. */
+
+import { readFile } from "node:fs/promises";
+import { type ErrorDetails, NviumError } from "../errors.js";
+
+export type JsonObject = Readonly<Record<string, unknown>>;
+
+export function isObject(value: unknown): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** Reads a file whose content must be a JSON object; no file is an empty one. */
+export async function readObject(file: string | null): Promise<JsonObject> {
+  if (file === null) return {};
+  let json: unknown;
+  try {
+    json = JSON.parse(await readFile(file, "utf8"));
+  } catch (cause) {
+    throw tokenizerError(file, messageOf(cause), {}, cause);
+  }
+  if (!isObject(json)) throw tokenizerError(file, "expected a JSON object");
+  return json;
+}
+
+/** Special tokens are named by a string, or by an object that holds it as `content`. */
+export function contentOf(token: unknown): string | undefined {
+  const content = isObject(token) ? token.content : token;
+  return typeof content === "string" ? content : undefined;
+}
+
+export function tokenizerError(
+  file: string,
+  problem: string,
+  details: ErrorDetails = {},
+  cause?: unknown,
+): NviumError {
+  return new NviumError("ERR_NVIUM_TOKENIZER", `${file}: ${problem}`, { file, ...details }, cause);
+}
+
+export function messageOf(cause: unknown): string {
+  return cause instanceof Error ? cause.message : String(cause);
+}

@@ -1,13 +1,6 @@
 import { NviumError } from "../errors.js";
 import { compileDecoder } from "./decoder.js";
-import {
-  contentOf,
-  isObject,
-  type JsonObject,
-  messageOf,
-  readObject,
-  tokenizerError,
-} from "./files.js";
+import { contentOf, isObject, messageOf, readObject, tokenizerError } from "./files.js";
 import { type LibraryTokenizer, loadLibrary } from "./library.js";
 import {
   createTextStream,
@@ -15,6 +8,7 @@ import {
   type TextStream,
   type TextStreamOptions,
 } from "./stream.js";
+import { readVocabulary } from "./vocabulary.js";
 
 /** Where the tokenizer is and what it must fit: the parts of a checkpoint that matter here. */
 export interface TokenizerSource {
@@ -60,8 +54,6 @@ const SPECIAL_NAMES = [
   "cls_token",
   "mask_token",
 ] as const;
-
-const MODEL_TYPES = ["BPE", "Unigram", "WordPiece", "WordLevel"];
 
 /**
  * Reads a Hugging Face tokenizer and checks that it fits the model.
@@ -173,80 +165,6 @@ function encode(
       { piece },
     );
   });
-}
-
-interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special?: unknown;
-}
-
-interface VocabularyFile {
-  /** The model's section, its type filled in. */
-  readonly model: JsonObject;
-  readonly added: readonly AddedToken[];
-  /** Pieces by id. */
-  readonly pieces: readonly (string | undefined)[];
-  readonly ids: ReadonlyMap<string, number>;
-}
-
-/** Checks everything in tokenizer.json that has an id. */
-function readVocabulary(json: JsonObject, file: string, vocabSize: number): VocabularyFile {
-  const { model, added_tokens: added = [] } = json;
-  if (!isObject(model)) throw tokenizerError(file, '"model" must be an object', { field: "model" });
-  const { vocab } = model;
-  // Old files leave the type out.
-  const type =
-    model.type ??
-    (Array.isArray(model.merges) ? "BPE" : Array.isArray(vocab) ? "Unigram" : undefined);
-  if (typeof type !== "string" || !MODEL_TYPES.includes(type)) {
-    throw tokenizerError(
-      file,
-      `"model.type" is ${JSON.stringify(type) ?? "missing"}; expected ${MODEL_TYPES.join(", ")}`,
-      {
-        field: "model.type",
-        expected: MODEL_TYPES,
-        actual: type,
-      },
-    );
-  }
-
-  const pieces: (string | undefined)[] = [];
-  const ids = new Map<string, number>();
-  const place = (piece: unknown, id: unknown, field: string): void => {
-    if (typeof piece !== "string")
-      throw tokenizerError(file, `"${field}" has a token that is not a string`, { field });
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize) {
-      throw tokenizerError(
-        file,
-        `"${field}" gives ${JSON.stringify(piece)} the id ${JSON.stringify(id)}, but the model has ${vocabSize} tokens, 0 to ${vocabSize - 1}`,
-        { field, expected: `0 to ${vocabSize - 1}`, actual: id },
-      );
-    }
-    pieces[id] = piece;
-    ids.set(piece, id);
-  };
-
-  if (type === "Unigram" ? !Array.isArray(vocab) : !isObject(vocab)) {
-    throw tokenizerError(
-      file,
-      `"model.vocab" of a ${type} must be an ${type === "Unigram" ? "array" : "object"}`,
-      {
-        field: "model.vocab",
-      },
-    );
-  }
-  if (Array.isArray(vocab))
-    vocab.forEach((entry, id) => {
-      place(entry?.[0], id, "model.vocab");
-    });
-  else
-    for (const [piece, id] of Object.entries(vocab as JsonObject)) place(piece, id, "model.vocab");
-
-  if (!Array.isArray(added))
-    throw tokenizerError(file, '"added_tokens" must be an array', { field: "added_tokens" });
-  for (const token of added) place(token?.content, token?.id, "added_tokens");
-  return { model: { ...model, type }, added, pieces, ids };
 }
 
 /** A pattern the library does not know would be reported on the console and then ignored. */

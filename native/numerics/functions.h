@@ -48,24 +48,23 @@ NVIUM_FN float exp_of_sum(float x, float low) {
 // x = 88.7229 on +inf; NaN stays NaN.
 NVIUM_FN float exp(float x) { return exp_of_sum(x, 0.0f); }
 
-// The exponent e, modulo 2^9, of a positive normal x = m * 2^e with m in [2/3, 4/3).
+// The exponent e, as an int32 in a uint32, of a positive normal x = m * 2^e with m in [3/4, 3/2).
 NVIUM_FN uint32_t logarithm_exponent(float x) {
-  return static_cast<uint32_t>(static_cast<int32_t>(bits(x) - 0x3f2aaaabu) >> 23);
+  return static_cast<uint32_t>(static_cast<int32_t>(bits(x) - 0x3f400000u) >> 23);
 }
 
-// log((1 + f) * 2^e) for f in [-1/3, 1/3] (a rounding more does no harm).
+// log((1 + f) * 2^e) for f in [-1/4, 1/2] (a rounding more does no harm).
 // log(1 + f) = f + f^2 (f P(f) - 1/2); e ln 2 is added last, by an FMA with ln 2 in one part, whose
 // own error is 0.05 ULP of the product.
 NVIUM_FN float logarithm(uint32_t e, float f) {
-  float p = 0x1.e0b574p-4f;
-  p = fma(p, f, -0x1.07fb0ap-3f);
-  p = fma(p, f, 0x1.bb4e3ap-4f);
-  p = fma(p, f, -0x1.f336f4p-4f);
-  p = fma(p, f, 0x1.24d7b2p-3f);
-  p = fma(p, f, -0x1.559bb0p-3f);
-  p = fma(p, f, 0x1.99985ep-3f);
-  p = fma(p, f, -0x1.ffff02p-3f);
-  p = fma(p, f, 0x1.555556p-2f);
+  float p = -0x1.716d94p-5f;
+  p = fma(p, f, 0x1.ac995ap-4f);
+  p = fma(p, f, -0x1.0d841ep-3f);
+  p = fma(p, f, 0x1.28813ap-3f);
+  p = fma(p, f, -0x1.54f040p-3f);
+  p = fma(p, f, 0x1.996a00p-3f);
+  p = fma(p, f, -0x1.000040p-2f);
+  p = fma(p, f, 0x1.5555a2p-2f);
   p = fma(p, f, -0.5f);
   const float r = fma(p, f * f, f);
   return fma(static_cast<float>(static_cast<int32_t>(e)), kLn2, r);
@@ -89,7 +88,8 @@ NVIUM_FN float log(float x) {
 
 // log1p(x) for -1 < x < inf, without the special cases.
 // With e the exponent of 1 + x, f = (1 + x) 2^-e - 1 = x 2^-e + (2^-e - 1): scaling x is exact, and
-// so is the term in parentheses until 2^-e stops mattering, so f is rounded once. Near 0, f is x.
+// so are the term in parentheses, until 2^-e stops mattering, and, with m in [3/4, 3/2), the sum of
+// the two (by Sterbenz' lemma). Near 0, f is x.
 NVIUM_FN float log1p_of_normal(float x) {
   const uint32_t e = logarithm_exponent(1.0f + x);
   const float scaled = from_bits(bits(x) - (e << 23));
@@ -106,24 +106,20 @@ NVIUM_FN float log1p(float x) {
   return x < -1.0f ? __builtin_nanf("") : above;
 }
 
-// Mills' ratio of the normal law, Phi(-a) / e^(-a^2 / 2), as numerator and denominator.
-// For 0 <= a <= 13.5, a rational minimax fit; all coefficients are positive, so nothing cancels.
-struct Fraction {
-  float numerator, denominator;
-};
-NVIUM_FN Fraction mills_ratio(float a) {
-  float p = 0x1.ebae52p-8f;
-  p = fma(p, a, 0x1.313b00p-4f);
-  p = fma(p, a, 0x1.59ad2cp-2f);
-  p = fma(p, a, 0x1.9eff94p-1f);
-  p = fma(p, a, 0x1.dbc17ep-1f);
-  float q = 0x1.341c72p-6f;
-  q = fma(q, a, 0x1.7e93bcp-3f);
-  q = fma(q, a, 0x1.bab710p-1f);
-  q = fma(q, a, 0x1.1c7a36p+1f);
-  q = fma(q, a, 0x1.8d4c62p+1f);
-  q = fma(q, a, 0x1.dbc17ep+0f);
-  return Fraction{p, q};
+// Mills' ratio of the normal law is M(a) = Phi(-a) / e^(-a^2 / 2). This is the smooth and slow
+// (a + k) M(a), k = kMillsShift, for t = (a - k) / (a + k) and 0 <= a <= 13.
+constexpr float kMillsShift = 0x1.b5p+1f;
+NVIUM_FN float scaled_mills_ratio(float t) {
+  float p = 0x1.19022cp-13f;
+  p = fma(p, t, 0x1.77c612p-12f);
+  p = fma(p, t, -0x1.8a578ep-11f);
+  p = fma(p, t, -0x1.50752ap-9f);
+  p = fma(p, t, 0x1.eb8458p-8f);
+  p = fma(p, t, 0x1.7323ccp-7f);
+  p = fma(p, t, -0x1.a98802p-4f);
+  p = fma(p, t, 0x1.34f9f8p-2f);
+  p = fma(p, t, -0x1.1d3158p-1f);
+  return fma(p, t, 0x1.7bfb9cp-1f);
 }
 
 // The error function. Error below 1.2 ULP. Odd, erf(±inf) = ±1.
@@ -141,8 +137,8 @@ NVIUM_FN float erf(float x) {
   const float near = fma(a, p, a);
   const float b = (a < 4.0f ? a : 4.0f);
   const float square = b * b;
-  const Fraction ratio = mills_ratio(b * 0x1.6a09e6p+0f);
-  const float tail = ratio.numerator / ratio.denominator;
+  const float scale = 1.0f / fma(b, 0x1.6a09e6p+0f, kMillsShift);
+  const float tail = scaled_mills_ratio(fma(-2.0f * kMillsShift, scale, 1.0f)) * scale;
   const float far = fma(-2.0f * tail, exp_of_sum(-square, -fma(b, b, -square)), 1.0f);
   const float magnitude = a < 1.0f ? near : far;
   return from_bits(bits(x == x ? magnitude : x) | (bits(x) & 0x80000000u));
@@ -175,9 +171,10 @@ NVIUM_FN float gelu(float x) {
   const float a = magnitude < 13.0f ? magnitude : 13.0f;
   const float half = 0.5f * a;
   const float square = half * a;
-  const Fraction ratio = mills_ratio(a);
+  const float share = a / (a + kMillsShift);
+  const float ratio = share * scaled_mills_ratio(fma(2.0f, share, -1.0f));
   const float e = exp_of_sum(-square, -fma(half, a, -square));
-  const float tail = (a * ratio.numerator / ratio.denominator) * e;
+  const float tail = ratio * e;
   const float kept = magnitude > 13.0f ? 0.0f : tail;
   return (x > 0.0f ? x : 0.0f) - kept;
 }

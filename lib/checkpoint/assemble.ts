@@ -22,14 +22,9 @@ export type Parts = Pick<
 >;
 
 /** Claims every tensor of the model. What the table still holds afterwards is unknown. */
-export function assemble(
-  table: TensorTable,
-  config: LlamaConfig,
-  training: TrainingConfig,
-  place: string,
-): Parts {
+export function assemble(table: TensorTable, config: LlamaConfig, training: TrainingConfig): Parts {
   const mustEqual: [TensorIndex, TensorIndex][] = [];
-  const vocabulary = vocabularyMatrices(table, config, training, place, mustEqual);
+  const vocabulary = vocabularyMatrices(table, config, training, mustEqual);
   const layerPlans = Array.from({ length: config.layers }, (_, i) => layer(table, config, i));
   checkCacheType(table, layerPlans);
 
@@ -58,7 +53,6 @@ function vocabularyMatrices(
   table: TensorTable,
   { vocabSize, hiddenSize }: LlamaConfig,
   training: TrainingConfig,
-  place: string,
   mustEqual: [TensorIndex, TensorIndex][],
 ) {
   const embeddingGroup = ["model.embed_tokens.weight"];
@@ -77,9 +71,13 @@ function vocabularyMatrices(
     const present = group.filter((name) => table.has(name));
     if (present.length === 0 && group.length > 1) {
       const names = group.map(quote).join(", ");
-      throw malformed(place, `of the tied tensors ${names} none is there, expected at least one`, {
-        tensor: group[0],
-      });
+      throw malformed(
+        table.source,
+        `of the tied tensors ${names} none is there, expected at least one`,
+        {
+          tensor: group[0],
+        },
+      );
     }
     const members = present.length > 0 ? present : group;
     const [first = 0, ...others] = members.map((name) =>

@@ -36,8 +36,8 @@ export async function readCheckpoint(
   const weights = await readWeights(path, signal);
   signal?.throwIfAborted();
 
-  const table = tensorTable(weights, path);
-  const parts = assemble(table, config, training, path);
+  const table = tensorTable(weights);
+  const parts = assemble(table, config, training);
   checkNoneLeft(table, training, path);
   const used = withoutTiedCopies(parts);
   return {

@@ -22,6 +22,8 @@ const DTYPES: ReadonlyMap<string, DType> = new Map([
 export type ExpectedShape = readonly (number | null)[];
 
 export interface TensorTable {
+  /** The single file or the index: where to say that something is missing. */
+  readonly source: string;
   has(name: string): boolean;
   /** Takes a tensor by its name without prefix, checking its shape and type. */
   claim(name: string, shape: ExpectedShape): TensorIndex;
@@ -34,8 +36,7 @@ export interface TensorTable {
   leftOver(): StoredTensor | undefined;
 }
 
-/** `place` is where to say a tensor is missing from. */
-export function tensorTable(weights: Weights, place: string): TensorTable {
+export function tensorTable(weights: Weights): TensorTable {
   const waiting = tensorsByName(weights);
   const claimed: TensorPlan[] = [];
   const fileIndex = new Map(weights.files.map((file, index) => [file, index]));
@@ -47,17 +48,18 @@ export function tensorTable(weights: Weights, place: string): TensorTable {
   };
 
   return {
+    source: weights.source,
     claimed,
     at,
     has: (name) => waiting.has(name),
-    fileOf: (index) => weights.files[at(index).file] ?? place,
+    fileOf: (index) => weights.files[at(index).file] ?? weights.source,
     leftOver: () => waiting.values().next().value,
     claim(name, shape) {
       const tensor = waiting.get(name);
       if (tensor === undefined) {
         const expected = showShape(shape);
         throw malformed(
-          place,
+          weights.source,
           `tensor ${quote(name)} is missing, expected one of shape ${expected}`,
           {
             tensor: name,

@@ -18,6 +18,8 @@ const MAX_INDEX = 1 << 24;
 const SHARD_NAME = /^\w[\w-]*(\.[\w-]+)*\.safetensors$/;
 
 export interface Weights {
+  /** The single file or the index: where to say that something is missing. */
+  readonly source: string;
   /** Paths of the files, ascending. */
   readonly files: readonly string[];
   readonly tensors: readonly StoredTensor[];
@@ -32,7 +34,7 @@ export async function readWeights(directory: string, signal?: AbortSignal): Prom
   const tensors = await readSafetensors(path);
   if (tensors === null) return readShards(directory, signal);
   checkCount(path, tensors.length);
-  return { files: [path], tensors };
+  return { source: path, files: [path], tensors };
 }
 
 async function readShards(directory: string, signal?: AbortSignal): Promise<Weights> {
@@ -57,7 +59,7 @@ async function readShards(directory: string, signal?: AbortSignal): Promise<Weig
       tensor: name,
     });
   }
-  return { files, tensors };
+  return { source: index, files, tensors };
 }
 
 /** Where the index says each tensor lies: name to path. */

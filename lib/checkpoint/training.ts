@@ -19,7 +19,7 @@ import { decodeUtf8 } from "./json.js";
 import { MAX_LAYERS, MAX_WIDTH } from "./limits.js";
 
 /** In bytes; configurations have a few thousand. The parser's time grows with the square of the keys in a mapping. */
-const MAX_YAML = 1 << 17;
+const MAX_YAML = 1 << 16;
 
 /** YAML 1.2 and nothing that reaches beyond plain data: no merge keys, and any tag but the core ones is a warning. */
 const PLAIN = {

@@ -1,0 +1,68 @@
+import { readFile } from "node:fs/promises";
+import { NviumError } from "../errors.js";
+import { generate } from "./generate.js";
+import { printable } from "./terminal.js";
+import { type Context, INTERRUPTED, UsageError } from "./types.js";
+
+const help = `Usage: nvium <command> [options]
+
+Runs N-vium language models.
+
+Commands:
+  generate    continue a text
+
+Options:
+  -h, --help     show this; "nvium <command> --help" shows a command's options
+  -v, --version  show the version
+`;
+
+const COMMANDS: Readonly<
+  Record<string, (args: readonly string[], context: Context) => Promise<void>>
+> = { generate };
+
+/** Runs the command line and resolves to the exit code. */
+export async function run(args: readonly string[], context: Context): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === "--help" || name === "-h") {
+    context.stdout.write(help);
+    return 0;
+  }
+  if (name === "--version" || name === "-v") {
+    context.stdout.write(`${await version()}\n`);
+    return 0;
+  }
+  const command = name !== undefined && Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (name === undefined || command === undefined) {
+    const problem = name === undefined ? "no command" : `no such command: ${name}`;
+    context.stderr.write(`nvium: ${problem}\n\n${help}`);
+    return 2;
+  }
+  try {
+    await command(rest, context);
+    return 0;
+  } catch (error) {
+    // A pipe that is no longer read is no failure of ours.
+    if (isBrokenPipe(error)) return 0;
+    if (error === INTERRUPTED) return 130;
+    if (error instanceof UsageError) {
+      context.stderr.write(`nvium ${name}: ${error.message}\nTry "nvium ${name} --help".\n`);
+      return 2;
+    }
+    context.stderr.write(`nvium: ${printable(describe(error))}\n`);
+    return 1;
+  }
+}
+
+function isBrokenPipe(error: unknown): boolean {
+  return error instanceof Error && (error as NodeJS.ErrnoException).code === "EPIPE";
+}
+
+function describe(error: unknown): string {
+  if (error instanceof NviumError) return `${error.message} (${error.code})`;
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function version(): Promise<string> {
+  const file = await readFile(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(file) as { version: string }).version;
+}

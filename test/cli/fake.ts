@@ -1,0 +1,108 @@
+import { Readable } from "node:stream";
+import { run } from "../../lib/cli/run.js";
+import {
+  type Context,
+  type GenerateOptions,
+  INTERRUPTED,
+  type LoadModel,
+  type LoadOptions,
+  type ModelInfo,
+} from "../../lib/cli/types.js";
+
+export const info: ModelInfo = {
+  layers: 8,
+  exits: [2, 4, 6, 8],
+  parameters: 4_479_366,
+  dtype: "bf16",
+  device: "cpu",
+  deviceReason: "no CUDA device",
+};
+
+export interface World {
+  /** What the fake model says, one token each. */
+  readonly words?: readonly string[];
+  readonly stdin?: string;
+  /** Standard streams are terminals of this width. */
+  readonly columns?: number;
+  readonly env?: Record<string, string>;
+  /** Loading fails with it. */
+  readonly loadError?: Error;
+  /** The fake model fails with it after its last word. */
+  readonly generateError?: Error;
+  /** Ctrl-C comes after this many words. */
+  readonly interruptAfter?: number;
+}
+
+export interface Visit {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly loads: readonly { directory: string; options: LoadOptions }[];
+  readonly prompts: readonly { prompt: string; options: GenerateOptions }[];
+  readonly disposed: number;
+}
+
+/** Runs a command line with a model that leaves at exit 1, 2, 3, 4, 1 … and says how it went. */
+export async function visit(args: readonly string[], world: World = {}): Promise<Visit> {
+  const { words = [" there", " was", " a"], columns, loadError, generateError } = world;
+  const controller = new AbortController();
+  const loads: { directory: string; options: LoadOptions }[] = [];
+  const prompts: { prompt: string; options: GenerateOptions }[] = [];
+  let disposed = 0;
+
+  const loadModel: LoadModel = async (directory, options) => {
+    loads.push({ directory, options });
+    options.onProgress?.({ loadedBytes: 1, totalBytes: 2 });
+    if (loadError !== undefined) throw loadError;
+    return {
+      info,
+      generate(prompt, generateOptions) {
+        prompts.push({ prompt, options: generateOptions });
+        return {
+          async *[Symbol.asyncIterator]() {
+            for (const [i, text] of words.entries()) {
+              if (i === world.interruptAfter) controller.abort(INTERRUPTED);
+              generateOptions.signal?.throwIfAborted();
+              yield { text, tokens: [100 + i], exits: [(i % 4) + 1] };
+            }
+            if (generateError !== undefined) throw generateError;
+          },
+          result: async () => ({
+            finishReason: "length",
+            seed: generateOptions.seed ?? 2n ** 64n - 1n,
+            stats: { layerPasses: 15, weightBytes: 6_000_000, rowsRun: 18, rowsNeverRun: 6 },
+          }),
+        };
+      },
+      dispose: async () => {
+        disposed++;
+      },
+    };
+  };
+
+  const written = { stdout: "", stderr: "" };
+  const output = (name: keyof typeof written) => ({
+    write: (text: string) => {
+      written[name] += text;
+    },
+    ...(columns !== undefined && { isTTY: true, columns }),
+  });
+  const context: Context = {
+    stdin: Object.assign(Readable.from(world.stdin ? [world.stdin] : []), {
+      isTTY: world.stdin === undefined,
+    }),
+    stdout: output("stdout"),
+    stderr: output("stderr"),
+    env: world.env ?? {},
+    signal: controller.signal,
+    loadModel,
+  };
+  const code = await run(args, context);
+  return { code, ...written, loads, prompts, disposed };
+}
+
+/** Text as a terminal would show it. */
+export function plain(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: escape sequences begin with one
+  return text.replace(/\x1b\[[0-9;]*m/g, "");
+}

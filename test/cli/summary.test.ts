@@ -1,0 +1,75 @@
+import { expect, test } from "vitest";
+import { formatSummary, type Outcome, summaryEvent } from "../../lib/cli/summary.js";
+import { createPainter } from "../../lib/cli/terminal.js";
+import { info, plain } from "./fake.js";
+
+const outcome: Outcome = {
+  info,
+  exits: [100, 200, 300, 400],
+  seconds: 2,
+  result: {
+    finishReason: "eos",
+    seed: 2n ** 64n - 1n,
+    stats: { layerPasses: 5700, weightBytes: 5.125e9, rowsRun: 6000, rowsNeverRun: 2000 },
+  },
+};
+const none = createPainter(false, 4);
+
+test("a summary says everything in numbers a person can read", () => {
+  expect(formatSummary(outcome, none, 80)).toBe(
+    [
+      "model           4.48 M parameters, bf16, on cpu (no CUDA device)",
+      "tokens          1,000 in 2.00 s, 500 tokens/s; the model ended the text",
+      "left at         exit 1 10.0 %   exit 2 20.0 %   exit 3 30.0 %",
+      "                all layers 40.0 %",
+      "weight passes   5.70 layers a token, of 8",
+      "bytes read      5.13 MB of weights a token",
+      "rows run        6,000 (a row is one token in one layer)",
+      "rows never run  2,000 (25.0 %)",
+      "seed            18446744073709551615",
+      "",
+    ].join("\n"),
+  );
+});
+
+test("colour changes nothing but colour", () => {
+  const tinted = formatSummary(outcome, createPainter(true, 4), 80);
+  expect(tinted).toContain("\x1b[38;5;30mexit 1 10.0 %\x1b[39m");
+  expect(plain(tinted)).toBe(formatSummary(outcome, none, 80));
+});
+
+test("an interrupted generation says what is known", () => {
+  const text = formatSummary({ info, exits: [1, 0, 0, 1], seconds: 1 }, none, 80);
+  expect(text).toContain("2 in 1.00 s, 2.0 tokens/s; interrupted");
+  expect(text).not.toContain("seed");
+});
+
+test("no token at all divides nothing by zero", () => {
+  const stats = { layerPasses: 0, weightBytes: 0, rowsRun: 0, rowsNeverRun: 0 };
+  const result = { finishReason: "stop", seed: 0n, stats } as const;
+  const text = formatSummary({ info, exits: [0, 0, 0, 0], seconds: 0, result }, none, 80);
+  expect(text).toContain("0 in 0.00 s, 0.0 tokens/s");
+  expect(text).not.toMatch(/NaN|Infinity/);
+});
+
+test("the event has the plain numbers, and the seed without loss", () => {
+  expect(summaryEvent(outcome)).toEqual({
+    type: "summary",
+    finishReason: "eos",
+    tokens: 1000,
+    exits: [100, 200, 300, 400],
+    seconds: 2,
+    layerPasses: 5700,
+    weightBytes: 5.125e9,
+    rowsRun: 6000,
+    rowsNeverRun: 2000,
+    seed: "18446744073709551615",
+  });
+  expect(summaryEvent({ info, exits: [1], seconds: 1 })).toEqual({
+    type: "summary",
+    finishReason: "interrupted",
+    tokens: 1,
+    exits: [1],
+    seconds: 1,
+  });
+});

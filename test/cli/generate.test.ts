@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, expect, test } from "vitest";
-import { DEFAULT_PROMPT, generateHelp, OPTIONS } from "../../lib/cli/generate.js";
+import { DEFAULT_PROMPT } from "../../lib/cli/generate.js";
+import { generateHelp, OPTIONS } from "../../lib/cli/generate-args.js";
 import { NviumError } from "../../lib/errors.js";
 import { info, plain, visit } from "./fake.js";
 

@@ -1,0 +1,181 @@
+/** The whole native seam: every type that crosses it, and the loading of the addon. Nothing else in lib/ knows the addon. */
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import type { ModelPlan } from "./checkpoint/plan.js";
+import { NviumError } from "./errors.js";
+
+/** Shared words a job watches: `abort[0] !== 0` stops it between chunks of work. */
+export interface NativeControl {
+  readonly abort: Int32Array<ArrayBuffer>;
+  /** Bytes read so far. Written while a model loads. */
+  readonly progress?: Float64Array<ArrayBuffer>;
+}
+
+export interface NativeLoadOptions {
+  /** 0: one for each processor the process may use. */
+  readonly threads: number;
+  /** Keep each thread to a processor of its own. */
+  readonly place: boolean;
+  /** Empty: the widest there is. */
+  readonly instructionSet: string;
+}
+
+/** Blocks by position: entry b holds [64 b, 64 b + 64); -1 is none. `spare` is where a shared block is copied before it is written. */
+export interface NativeBlockTable {
+  readonly block: Int32Array;
+  readonly spare: Int32Array;
+}
+
+/** A sequence as a call sees it; see native/model/sequence.h. */
+export interface NativeSequence {
+  readonly length: number;
+  /** Tokens of the last positions, all from f_1 on. */
+  readonly tokens: Uint32Array;
+  /** 1 for positions that were generated, of the last positions, all from f_N on. */
+  readonly generated: Uint8Array;
+  readonly frontiers: Uint32Array;
+  readonly cache: NativeBlockTable;
+  /** One a boundary, N - 1. */
+  readonly boundary: readonly NativeBlockTable[];
+  readonly seed: bigint;
+  readonly stream: number;
+}
+
+/** What must exist before a call computes. */
+export interface NativeReservation {
+  /** Blocks [0, n) of each pool exist. */
+  readonly cacheBlocks: number;
+  readonly boundaryBlocks: number;
+  /** Cache blocks newly taken from the pool: zeroed. */
+  readonly fresh: Uint32Array;
+  /** Positions the rotary table covers. */
+  readonly positions: number;
+}
+
+export interface NativeStepOptions {
+  readonly temperature: number;
+  readonly topK: number;
+  readonly routerTemperature: number;
+  /** 0xffffffff: no bound. */
+  readonly maxPending: number;
+  /** -1: none. */
+  readonly force: number;
+}
+
+export interface NativeCall extends NativeReservation {
+  readonly sequences: readonly NativeSequence[];
+  readonly control: NativeControl;
+}
+
+export interface NativeStepCall extends NativeCall {
+  /** One a sequence. */
+  readonly options: readonly NativeStepOptions[];
+  /** Steps at the most; the blocks for all of them are reserved. */
+  readonly count: number;
+  /** No further step begins after this many milliseconds. */
+  readonly budget: number;
+  /** A sequence that appends one of these takes no further step. */
+  readonly stopTokens: Uint32Array;
+}
+
+/** Numbers a step in `NativeResult.steps`: token, drawn, exit, layersRun, pending. */
+export const STEP_FIELDS = 5;
+
+export interface NativeFailure {
+  readonly aborted: boolean;
+  readonly code: string;
+  readonly message: string;
+  readonly details: Readonly<Record<string, string | number>>;
+}
+
+export interface NativeWork {
+  readonly layerPasses: number;
+  readonly layerRows: number;
+  readonly weightBytes: number;
+}
+
+/** What happened, also when it ended in an error: the frontiers and steps that stand. */
+export interface NativeResult {
+  /** One a sequence. */
+  readonly frontiers: readonly Uint32Array[];
+  /** One a sequence, STEP_FIELDS numbers a step. */
+  readonly steps: readonly Uint32Array[];
+  readonly work: NativeWork;
+  readonly error: NativeFailure | null;
+}
+
+export interface NativeEvaluateCall extends NativeCall {
+  /** [T, N] */
+  readonly exitProbs: Float32Array<ArrayBuffer>;
+  /** [N, T, V] */
+  readonly exitLogits: Float32Array<ArrayBuffer> | null;
+  /** [T, V] */
+  readonly mixtureLogProbs: Float32Array<ArrayBuffer> | null;
+}
+
+export interface NativeMemory {
+  readonly weights: number;
+  readonly cache: number;
+  readonly boundary: number;
+  readonly workspace: number;
+}
+
+export interface NativeModel {
+  readonly instructionSet: string;
+  readonly threads: number;
+  memory(): NativeMemory;
+  /** One job at a time; a second waits for the first inside the pool. */
+  step(call: NativeStepCall): Promise<NativeResult>;
+  stepSync(call: NativeStepCall): NativeResult;
+  flush(call: NativeCall): Promise<NativeResult>;
+  /** Fills the arrays of the call. Rejects with a `NativeFailure`. */
+  evaluate(call: NativeEvaluateCall): Promise<void>;
+  /** A cache block's bytes, for tests of equality. */
+  readBlock(pool: "cache" | "boundary", block: number): Uint8Array;
+  /** Frees everything at once, or when the job in flight ends. */
+  dispose(): void;
+}
+
+export interface NativeBinding {
+  /** Rejects with a `NativeFailure`. */
+  loadModel(plan: ModelPlan, options: NativeLoadOptions, control: NativeControl): Promise<NativeModel>;
+  /** Bytes `control.progress` counts up to. */
+  storedBytes(plan: ModelPlan): number;
+  /** Names of the instruction sets usable on this machine, widest first. */
+  instructionSets(): string[];
+}
+
+let binding: NativeBinding | undefined;
+
+/** The addon, loaded when first asked for. Throws `ERR_NVIUM_BINDING` with what was tried and what to do. */
+export function native(): NativeBinding {
+  if (binding !== undefined) return binding;
+  const require = createRequire(import.meta.url);
+  const root = fileURLToPath(new URL("..", import.meta.url));
+  const explicit = process.env.NVIUM_BINDING;
+  try {
+    binding =
+      explicit !== undefined
+        ? (require(explicit) as NativeBinding)
+        : (require("node-gyp-build")(root) as NativeBinding);
+    return binding;
+  } catch (cause) {
+    const target = `${process.platform}-${process.arch}`;
+    throw new NviumError(
+      "ERR_NVIUM_BINDING",
+      `The native addon of nvium could not be loaded for ${target} on Node ${process.versions.node}. ` +
+        "If no prebuilt binary fits, allow its install script and rebuild it: " +
+        "`npm approve-scripts nvium && npm rebuild nvium` (needs g++ with C++20, make and python3).",
+      { target, tried: explicit ?? root },
+      cause,
+    );
+  }
+}
+
+/** The class of errors from what the native side reports; an abort becomes the signal's own reason. */
+export function fromNative(failure: NativeFailure, signal?: AbortSignal): unknown {
+  if (failure.aborted) {
+    return signal?.reason ?? new NviumError("ERR_NVIUM_INTERNAL", "Aborted without a signal.");
+  }
+  return new NviumError(failure.code as NviumError["code"], failure.message, failure.details);
+}

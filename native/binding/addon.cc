@@ -1,0 +1,46 @@
+#include "addon.h"
+
+#include "../cpu/instruction_sets.h"
+#include "model_object.h"
+#include "values.h"
+
+namespace nvium::binding {
+namespace {
+
+Napi::Value stored_bytes(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const Plan plan = read_plan(object(info[0], "plan"));
+    return Napi::Number::New(info.Env(), double(nvium::stored_bytes(plan)));
+  });
+}
+
+Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
+  Napi::Array names = Napi::Array::New(info.Env());
+  uint32_t count = 0;
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    names[count++] = Napi::String::New(info.Env(), kernels->name);
+  }
+  return names;
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  auto addon = std::make_unique<Addon>(env);
+  env.AddCleanupHook([closing = addon->closing] { closing->store(true); });
+  env.SetInstanceData(addon.release());
+  exports.Set("loadModel", Napi::Function::New<ModelObject::load>(env, "loadModel"));
+  exports.Set("storedBytes", Napi::Function::New<stored_bytes>(env, "storedBytes"));
+  exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env, "instructionSets"));
+  return exports;
+}
+
+}  // namespace
+
+Addon::Addon(Napi::Env env) : model_class(Napi::Persistent(ModelObject::define(env))) {}
+
+}  // namespace nvium::binding
+
+// The macro names its function by the module.
+static Napi::Object init_nvium(Napi::Env env, Napi::Object exports) {
+  return nvium::binding::initialise(env, exports);
+}
+NODE_API_MODULE(nvium, init_nvium)

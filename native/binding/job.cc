@@ -1,0 +1,87 @@
+#include "job.h"
+
+#include <exception>
+#include <new>
+
+namespace nvium::binding {
+namespace {
+
+class Job final : public Napi::AsyncWorker {
+ public:
+  Job(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish,
+      const std::vector<Napi::Object>& keep)
+      : Napi::AsyncWorker(env, "nvium"),
+        deferred_(Napi::Promise::Deferred::New(env)),
+        work_(std::move(work)),
+        finish_(std::move(finish)) {
+    for (const Napi::Object& object : keep) keep_.push_back(Napi::Persistent(object));
+  }
+
+  Napi::Promise promise() const { return deferred_.Promise(); }
+
+ protected:
+  void Execute() override { outcome_ = outcome_of(work_); }
+
+  void OnOK() override {
+    if (outcome_.kind == Outcome::done) {
+      deferred_.Resolve(finish_(Env()));
+    } else {
+      deferred_.Reject(outcome_.to_object(Env()));
+    }
+  }
+
+ private:
+  Napi::Promise::Deferred deferred_;
+  std::function<void()> work_;
+  std::function<Napi::Value(Napi::Env)> finish_;
+  std::vector<Napi::ObjectReference> keep_;
+  Outcome outcome_;
+};
+
+}  // namespace
+
+Napi::Value Outcome::to_object(Napi::Env env) const {
+  if (kind == done) return env.Null();
+  Napi::Object details = Napi::Object::New(env);
+  for (const auto& [key, value] : failure.details) {
+    std::visit([&](const auto& v) { details.Set(key, v); }, value);
+  }
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("aborted", kind == aborted);
+  object.Set("code", kind == out_of_memory ? "ERR_NVIUM_OUT_OF_MEMORY" : failure.code);
+  object.Set("message", kind == out_of_memory ? "Memory ran out." : failure.message);
+  object.Set("details", details);
+  return object;
+}
+
+Outcome outcome_of(const std::function<void()>& work) noexcept {
+  try {
+    try {
+      work();
+      return {};
+    } catch (Failure& failure) {
+      return {Outcome::failed, std::move(failure)};
+    } catch (const Aborted&) {
+      return {Outcome::aborted, {}};
+    } catch (const std::bad_alloc&) {
+      return {Outcome::out_of_memory, {}};
+    } catch (const std::exception& error) {
+      return {Outcome::failed, {"ERR_NVIUM_INTERNAL", error.what(), {}}};
+    }
+  } catch (...) {
+    // No memory to say what went wrong.
+    return {Outcome::out_of_memory, {}};
+  }
+}
+
+Napi::Promise run_job(Napi::Env env, std::function<void()> work,
+                      std::function<Napi::Value(Napi::Env)> finish,
+                      const std::vector<Napi::Object>& keep) {
+  // The worker deletes itself when it is done.
+  auto* job = new Job(env, std::move(work), std::move(finish), keep);
+  const Napi::Promise promise = job->promise();
+  job->Queue();
+  return promise;
+}
+
+}  // namespace nvium::binding

@@ -1,0 +1,32 @@
+// Work off the JavaScript thread.
+#pragma once
+
+#include <napi.h>
+
+#include <functional>
+#include <vector>
+
+#include "../error.h"
+
+namespace nvium::binding {
+
+// How a computation ended, in a form that crosses threads and needs no memory to make.
+struct Outcome {
+  enum Kind { done, failed, aborted, out_of_memory };
+
+  Kind kind = done;
+  Failure failure;  // of `failed`
+
+  // { aborted, code, message, details } as lib/native.ts names it; null when done.
+  Napi::Value to_object(Napi::Env env) const;
+};
+
+// Runs `work` and turns whatever it throws into an outcome.
+Outcome outcome_of(const std::function<void()>& work) noexcept;
+
+// Runs `work` in the pool. The promise resolves with finish(env), or rejects with the failure. The objects in `keep` live as long.
+Napi::Promise run_job(Napi::Env env, std::function<void()> work,
+                      std::function<Napi::Value(Napi::Env)> finish,
+                      const std::vector<Napi::Object>& keep);
+
+}  // namespace nvium::binding

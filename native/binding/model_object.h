@@ -1,0 +1,53 @@
+// The NativeModel of lib/native.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "../cpu/cpu_backend.h"
+#include "../model/model.h"
+
+namespace nvium::binding {
+
+// A model on its device. Jobs share its ownership, so disposing while one runs frees it when that job ends.
+struct Engine {
+  explicit Engine(const cpu::Options& options) : backend(options) {}
+
+  cpu::CpuBackend backend;
+  std::unique_ptr<Model> model;
+  std::mutex one_job;
+
+  // The device memory held, for the garbage collector to know of.
+  int64_t bytes() const;
+};
+
+class ModelObject final : public Napi::ObjectWrap<ModelObject> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  static Napi::Value load(const Napi::CallbackInfo& info);
+
+  explicit ModelObject(const Napi::CallbackInfo& info);
+  void Finalize(Napi::Env env) override;
+
+ private:
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value step_sync(const Napi::CallbackInfo& info);
+  Napi::Value flush(const Napi::CallbackInfo& info);
+  Napi::Value evaluate(const Napi::CallbackInfo& info);
+  Napi::Value read_block(const Napi::CallbackInfo& info);
+  Napi::Value memory(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+  Napi::Value instruction_set(const Napi::CallbackInfo& info);
+  Napi::Value threads(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Engine> engine();  // throws when disposed
+  void account(Napi::Env env);
+
+  std::shared_ptr<Engine> engine_;
+  int64_t accounted_ = 0;  // bytes the garbage collector was told of
+};
+
+}  // namespace nvium::binding

@@ -1,0 +1,29 @@
+// Reading JavaScript values. The TypeScript side has checked them for its users; these checks keep a wrong caller from doing harm.
+#pragma once
+
+#include <napi.h>
+
+#include <string>
+#include <vector>
+
+#include "../error.h"
+#include "../model/plan.h"
+#include "../model/sequence.h"
+#include "../model/step.h"
+
+namespace nvium::binding {
+
+Napi::Value get(const Napi::Object& object, const char* name);
+Napi::Object object(const Napi::Value& value, const char* name);
+uint32_t number(const Napi::Object& object, const char* name);
+std::string string(const Napi::Object& object, const char* name);
+
+// The elements of a typed array of exactly this element type, which stay valid while the array is referenced.
+template <class T>
+std::span<T> elements(const Napi::Value& value, const char* name);
+
+Plan read_plan(const Napi::Object& plan);
+Sequence read_sequence(const Napi::Object& sequence);
+StepOptions read_options(const Napi::Object& options);
+
+}  // namespace nvium::binding

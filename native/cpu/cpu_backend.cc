@@ -1,0 +1,224 @@
+#include "cpu_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../numerics/environment.h"
+#include "../numerics/functions.h"
+#include "../numerics/sums.h"
+#include "../numerics/types.h"
+#include "instruction_sets.h"
+#include "memory.h"
+
+namespace nvium::cpu {
+namespace {
+
+// Rows and elements below which waking the team costs more than it saves.
+constexpr uint32_t kLeastRows = 4;
+constexpr uint32_t kLeastElements = 4096;
+
+float element(const Matrix& m, uint32_t row, uint32_t col) {
+  const std::byte* tile = m.tiles + row / kTileRows * m.tile_bytes();
+  const size_t index = tile_index(m.type, row % kTileRows, col);
+  switch (m.type) {
+    case DType::bf16: return numerics::bf16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
+    case DType::f16: return numerics::f16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
+    case DType::f32: return reinterpret_cast<const float*>(tile)[index];
+  }
+  return 0;
+}
+
+// The k largest logits as token ids in ascending order: by logit descending, then id ascending.
+std::vector<uint32_t> top_tokens(const float* logits, uint32_t vocab, uint32_t k) {
+  std::vector<uint64_t> keys(vocab);
+  for (uint32_t v = 0; v < vocab; v++) {
+    keys[v] = uint64_t(~numerics::ordered(logits[v])) << 32 | v;
+  }
+  std::nth_element(keys.begin(), keys.begin() + (k - 1), keys.end());
+  std::vector<uint32_t> tokens(k);
+  for (uint32_t i = 0; i < k; i++) tokens[i] = uint32_t(keys[i]);
+  std::sort(tokens.begin(), tokens.end());
+  return tokens;
+}
+
+}  // namespace
+
+size_t attention_scratch_bytes(const CacheShape& shape) {
+  const size_t outputs = size_t(kGroupRows) * shape.value_tiles() * kTileRows * 4;
+  return kGroupRows * (operand_row_bytes(shape.type, shape.head_dim) +
+                       operand_row_bytes(shape.type, kBlockPositions) + kTileRows * 4 +
+                       kBlockPositions * 4) +
+         2 * outputs + 6 * 64;
+}
+
+CpuBackend::CpuBackend(const Options& options)
+    : kernels_(choose_kernels(options.instruction_set)),
+      team_(options.threads != 0 ? options.threads : uint32_t(allowed_processors().size()),
+            options.place) {}
+
+template <class Work>
+void CpuBackend::share(uint32_t count, uint32_t least, const Work& work) {
+  if (count < least || team_.size() == 1) return work(0, count, 0);
+  const uint64_t threads = team_.size();
+  team_.run([&](uint32_t id) {
+    const uint32_t begin = uint32_t(count * uint64_t(id) / threads);
+    const uint32_t end = uint32_t(count * uint64_t(id + 1) / threads);
+    if (begin < end) work(begin, end, id);
+  });
+}
+
+std::byte* CpuBackend::scratch(size_t bytes) {
+  if (scratch_.bytes() < bytes) scratch_ = Buffer(*this, std::max(bytes, 2 * scratch_.bytes()));
+  return scratch_.data();
+}
+
+void CpuBackend::enter(const std::function<void()>& job) {
+  const Team::Place place(team_);
+  numerics::with_flushing(job);
+}
+
+void* CpuBackend::allocate(size_t bytes) { return cpu::allocate(bytes); }
+void CpuBackend::release(void* memory, size_t bytes) noexcept { cpu::release(memory, bytes); }
+void CpuBackend::write(void* device, const void* host, size_t bytes) {
+  std::memcpy(device, host, bytes);
+}
+void CpuBackend::read(void* host, const void* device, size_t bytes) {
+  std::memcpy(host, device, bytes);
+}
+void CpuBackend::copy(void* to, const void* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void CpuBackend::zero(void* device, size_t bytes) { std::memset(device, 0, bytes); }
+
+void CpuBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) {
+  share(uint32_t(tokens.size()), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
+    for (uint32_t r = begin; r < end; r++) {
+      for (uint32_t c = 0; c < table.cols; c++) {
+        output[size_t(r) * table.cols + c] = element(table, tokens[r], c);
+      }
+    }
+  });
+}
+
+void CpuBackend::normalize(const float* input, const float* weight, float epsilon, uint32_t rows,
+                           uint32_t width, float* output) {
+  share(rows, kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
+    for (uint32_t r = begin; r < end; r++) {
+      kernels_.normalize(input + size_t(r) * width, weight, epsilon, width,
+                         output + size_t(r) * width);
+    }
+  });
+}
+
+void CpuBackend::project(const Projection& p) {
+  const Matrix& m = *p.matrix;
+  std::byte* operand = scratch(p.rows * operand_row_bytes(m.type, m.cols));
+  const Pack pack{m.type, p.input, p.norm, p.epsilon, p.rows, m.cols, operand};
+  share(p.rows, kLeastRows,
+        [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });
+  share(ceil_div(p.width, kTileRows), 2, [&](uint32_t begin, uint32_t end, uint32_t) {
+    kernels_.project(p, operand, begin, end);
+  });
+}
+
+void CpuBackend::append(const Attention& a) {
+  for (const Span& span : a.spans) {
+    share(span.rows(), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
+      kernels_.append(a, span, begin, end);
+    });
+  }
+}
+
+void CpuBackend::attend(const Attention& a) {
+  // Units in the order (span, kv head, pairs), numbered without a list.
+  const uint32_t share_of_head = a.shape.heads / a.shape.kv_heads;
+  const auto units_of = [&](const Span& span) {
+    return a.shape.kv_heads * ceil_div(span.rows() * share_of_head, kGroupRows);
+  };
+  uint32_t units = 0;
+  for (const Span& span : a.spans) units += units_of(span);
+  const size_t bytes = (attention_scratch_bytes(a.shape) + 127) / 128 * 128;
+  std::byte* memory = scratch(bytes * team_.size());
+  share(units, 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
+    uint32_t before = 0;
+    for (const Span& span : a.spans) {
+      const uint32_t here = units_of(span), pairs = span.rows() * share_of_head;
+      const uint32_t last = std::min(end, before + here);
+      for (uint32_t u = std::max(begin, before); u < last; u++) {
+        const uint32_t per_head = here / a.shape.kv_heads;
+        const uint32_t first = (u - before) % per_head * kGroupRows;
+        kernels_.attend({&a, &span, (u - before) / per_head, first,
+                         std::min(kGroupRows, pairs - first), memory + id * bytes});
+      }
+      before += here;
+    }
+  });
+}
+
+void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) {
+  project(head);
+  const uint32_t vocab = head.width;
+  for (size_t r = 0; r < draws.size(); r++) {
+    const float* logits = head.output + r * vocab;
+    const Draw& draw = draws[r];
+    if (!finite(logits, vocab)) {
+      tokens[r] = kNoToken;
+    } else if (draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0) {
+      const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
+      tokens[r] = kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
+    } else {
+      // A thread's best of its own share; shares ascend, so a tie goes to the earlier one.
+      std::vector<Best> best(team_.size(), Best{0, kNoToken});
+      share(ceil_div(vocab, 4), kLeastElements / 4,
+            [&](uint32_t begin, uint32_t end, uint32_t id) {
+              best[id] = kernels_.draw(logits, draw, begin * 4, std::min(end * 4, vocab));
+            });
+      Best all{0, kNoToken};
+      for (const Best& b : best) {
+        if (b.token != kNoToken && (all.token == kNoToken || b.score > all.score)) all = b;
+      }
+      tokens[r] = all.token;
+    }
+  }
+}
+
+void CpuBackend::mix(const Mixture& m) {
+  std::vector<const float*> logits(m.exits);
+  std::vector<float> log_exit(m.exits), log_norm(m.exits);
+  for (uint32_t r = 0; r < m.rows; r++) {
+    for (uint32_t k = 0; k < m.exits; k++) {
+      logits[k] = m.logits + (size_t(k) * m.rows + r) * m.vocab;
+      log_exit[k] = m.log_exit[size_t(k) * m.rows + r];
+      const float maximum = kernels_.maximum(logits[k], m.vocab);
+      log_norm[k] =
+          maximum +
+          numerics::log(numerics::from_fixed(kernels_.fixed_sum(logits[k], m.vocab, maximum)));
+    }
+    share(m.vocab, kLeastElements, [&](uint32_t begin, uint32_t end, uint32_t) {
+      kernels_.mix(logits.data(), log_exit.data(), log_norm.data(), m.exits, begin, end,
+                   m.output + size_t(r) * m.vocab);
+    });
+  }
+}
+
+bool CpuBackend::finite(const float* values, size_t count) {
+  return kernels_.finite(values, count);
+}
+
+void CpuBackend::erase(const CacheShape& shape, const Span& span, uint32_t first, uint32_t last) {
+  const size_t element_bytes = bytes_of(shape.type);
+  const auto clear = [&](std::byte* tile, uint32_t row, uint32_t k) {
+    std::memset(tile + tile_index(shape.type, row, k) * element_bytes, 0, element_bytes);
+  };
+  for (uint32_t position = span.begin; position < span.end; position++) {
+    const uint32_t slot = position % kBlockPositions;
+    for (uint32_t unit = first * shape.kv_heads; unit < last * shape.kv_heads; unit++) {
+      std::byte* keys = span.blocks[position / kBlockPositions] + unit * shape.head_bytes();
+      std::byte* values = keys + shape.key_bytes();
+      for (uint32_t k = 0; k < shape.head_dim; k++) {
+        clear(keys + slot / kTileRows * shape.key_tile_bytes(), slot % kTileRows, k);
+        clear(values + k / kTileRows * shape.value_tile_bytes(), k % kTileRows, slot);
+      }
+    }
+  }
+}
+
+}  // namespace nvium::cpu

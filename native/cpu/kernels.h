@@ -1,0 +1,80 @@
+// What one instruction set provides: the single-threaded pieces the CPU backend shares out to its team. Every table computes the
+// same bits (docs/numerics.md).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../backend.h"
+
+namespace nvium::cpu {
+
+// Rows go through a tile in groups of 32, which share each weight loaded.
+constexpr uint32_t kGroupRows = 32;
+
+// Operands (rounded activations) as kernels read them: groups of up to 32 rows, inside a group interleaved [k][row], so that a step
+// of the dot reads its rows next to each other. bf16: pairs of elements, [cols/2][row][2]; f16 and f32: fp32, [cols][row].
+constexpr size_t operand_row_bytes(DType type, uint32_t cols) {
+  return size_t(even(cols)) * (type == DType::bf16 ? 2 : 4);
+}
+
+struct Pack {
+  DType type;
+  const float* input;  // [rows, cols]
+  const float* norm;   // [cols] or null: RMSNorm first
+  float epsilon;
+  uint32_t rows;
+  uint32_t cols;
+  std::byte* operand;
+};
+
+// One unit of attention: up to 32 (row, query head) pairs of one span and one kv head. Pair i of a span is its row i / share and
+// the query head i % share of the kv head's group, share being query heads per kv head.
+struct AttentionUnit {
+  const Attention* attention;
+  const Span* span;
+  uint32_t kv_head;
+  uint32_t first;     // pair the unit begins at
+  uint32_t pairs;     // 1 … 32
+  std::byte* memory;  // scratch of attention_scratch_bytes, 64-byte aligned
+};
+
+struct Best {
+  float score;
+  uint32_t token;
+};
+
+struct Kernels {
+  const char* name;
+
+  // Rows [first, last) of a pack.
+  void (*pack)(const Pack& pack, uint32_t first, uint32_t last);
+  // Output tiles [first, last) of a projection over a packed operand; for swiglu a tile of the output is two of the matrix.
+  void (*project)(const Projection& projection, const std::byte* operand, uint32_t first,
+                  uint32_t last);
+  // Rows [first, last) of a span: rotary embedding in place, keys and values into the blocks.
+  void (*append)(const Attention& attention, const Span& span, uint32_t first, uint32_t last);
+  void (*attend)(const AttentionUnit& unit);
+  // output = RMSNorm(input) * weight, one row.
+  void (*normalize)(const float* input, const float* weight, float epsilon, uint32_t width,
+                    float* output);
+  // The best of tokens [first, last), `first` a multiple of 4. `kept`: a sorted list of the only tokens allowed, or null.
+  Best (*draw)(const float* logits, const Draw& draw, uint32_t first, uint32_t last);
+  Best (*draw_kept)(const float* logits, const Draw& draw, const uint32_t* kept, uint32_t count);
+  float (*maximum)(const float* values, size_t count);
+  // Sum of exp(value - maximum) in fixed point: its order cannot matter.
+  uint64_t (*fixed_sum)(const float* values, size_t count, float maximum);
+  // output[v] of one row, v in [first, last). shift[k] = log p_k and norm[k] = log Z_k; logits[k] are rows of the vocabulary.
+  void (*mix)(const float* const* logits, const float* log_exit, const float* log_norm,
+              uint32_t exits, uint32_t first, uint32_t last, float* output);
+  bool (*finite)(const float* values, size_t count);
+};
+
+size_t attention_scratch_bytes(const CacheShape& shape);
+
+extern const Kernels kPortableKernels;
+#if defined(__x86_64__)
+extern const Kernels kAvx512Bf16Kernels;
+#endif
+
+}  // namespace nvium::cpu

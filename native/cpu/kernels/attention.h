@@ -1,0 +1,159 @@
+// Attention over KV blocks: both of its products are the dot on tiles, so rows of a span and query heads of a group share each
+// block read.
+#pragma once
+
+namespace {
+
+inline void store_element(DType type, std::byte* at, size_t index, float value) {
+  if (type == DType::bf16) {
+    reinterpret_cast<uint16_t*>(at)[index] = numerics::bf16_from_float(value);
+  } else {
+    reinterpret_cast<float*>(at)[index] = value;
+  }
+}
+
+// Rotates the query and key heads of a row in place, then writes its keys and values into the block.
+void append_rows(const Attention& a, const Span& span, uint32_t first, uint32_t last) {
+  const CacheShape& shape = a.shape;
+  const uint32_t dim = shape.head_dim, half = dim / 2;
+  for (uint32_t i = first; i < last; i++) {
+    const uint32_t position = span.begin + i;
+    float* row = a.qkv + size_t(span.first_row + i) * shape.qkv_width();
+    const float* angles = a.rotary + size_t(position) * dim;
+    for (uint32_t head = 0; head < shape.heads + shape.kv_heads; head++) {
+      float* x = row + size_t(head) * dim;
+      for (uint32_t j = 0; j < half; j++) {
+        const numerics::Pair pair =
+            numerics::rotate(x[j], x[half + j], angles[2 * j], angles[2 * j + 1]);
+        x[j] = pair.lo;
+        x[half + j] = pair.hi;
+      }
+    }
+    std::byte* layer = span.blocks[position / kBlockPositions] + a.layer * shape.layer_bytes();
+    const uint32_t slot = position % kBlockPositions;
+    for (uint32_t head = 0; head < shape.kv_heads; head++) {
+      const float* key = row + size_t(shape.heads + head) * dim;
+      const float* value = key + size_t(shape.kv_heads) * dim;
+      std::byte* keys = layer + head * shape.head_bytes();
+      std::byte* values = keys + shape.key_bytes();
+      keys += slot / kTileRows * shape.key_tile_bytes();
+      for (uint32_t k = 0; k < dim; k++) {
+        store_element(shape.type, keys, tile_index(shape.type, slot % kTileRows, k), key[k]);
+        store_element(shape.type, values + k / kTileRows * shape.value_tile_bytes(),
+                      tile_index(shape.type, k % kTileRows, slot), value[k]);
+      }
+    }
+  }
+}
+
+// Scores to weights of one block: p = exp(s - max) over the filled slots, +0 elsewhere.
+inline void block_weights(float* scores, uint32_t filled, float scale, float* maximum, float* sum) {
+  float m = scores[0] * scale;
+  for (uint32_t i = 0; i < kBlockPositions; i++) scores[i] *= scale;
+  for (uint32_t i = 1; i < filled; i++) m = numerics::larger(m, scores[i]);
+  float slots[kBlockPositions];
+  for (uint32_t i = 0; i < kBlockPositions; i++) {
+    const float p = numerics::exp(scores[i] - m);
+    slots[i] = scores[i] = i < filled ? p : 0.0f;
+  }
+  *maximum = m;
+  *sum = numerics::halving_tree<kBlockPositions>(slots);
+}
+
+void attend_unit(const AttentionUnit& unit) {
+  const Attention& a = *unit.attention;
+  const CacheShape& shape = a.shape;
+  const uint32_t dim = shape.head_dim, share = shape.heads / shape.kv_heads;
+  const uint32_t group = unit.pairs;
+  const uint32_t padded = shape.value_tiles() * kTileRows;
+  const float scale = 1.0f / numerics::sqrt(float(dim));
+  const size_t row_width = shape.qkv_width();
+
+  std::byte* memory = unit.memory;
+  const auto take = [&](size_t bytes) {
+    std::byte* at = memory;
+    memory += (bytes + 63) / 64 * 64;
+    return at;
+  };
+  std::byte* queries = take(kGroupRows * operand_row_bytes(shape.type, dim));
+  std::byte* probabilities = take(kGroupRows * operand_row_bytes(shape.type, kBlockPositions));
+  const auto dots = reinterpret_cast<float(*)[kTileRows]>(take(kGroupRows * kTileRows * 4));
+  const auto weights =
+      reinterpret_cast<float(*)[kBlockPositions]>(take(kGroupRows * kBlockPositions * 4));
+  float* block_output = reinterpret_cast<float*>(take(size_t(kGroupRows) * padded * 4));
+  float* output = reinterpret_cast<float*>(take(size_t(kGroupRows) * padded * 4));
+  float running_max[kGroupRows], running_sum[kGroupRows];
+
+  const auto row_of = [&](uint32_t pair) { return (unit.first + pair) / share; };
+  const auto head_of = [&](uint32_t pair) {
+    return unit.kv_head * share + (unit.first + pair) % share;
+  };
+  for (uint32_t pair = 0; pair < group; pair++) {
+    const float* query = a.qkv + (unit.span->first_row + row_of(pair)) * row_width +
+                         size_t(head_of(pair)) * dim;
+    store_operand(shape.type, dim, group, queries + pair * 4, [=](uint32_t i) { return query[i]; });
+  }
+
+  const uint32_t last_position = unit.span->begin + row_of(group - 1);
+  for (uint32_t b = 0; b <= last_position / kBlockPositions; b++) {
+    const std::byte* keys =
+        unit.span->blocks[b] + a.layer * shape.layer_bytes() + unit.kv_head * shape.head_bytes();
+    const std::byte* values = keys + shape.key_bytes();
+    for (uint32_t t = 0; t < kBlockPositions / kTileRows; t++) {
+      dot_tile(shape.type, keys + t * shape.key_tile_bytes(), queries, group, dim, dots);
+      for (uint32_t pair = 0; pair < group; pair++) {
+        for (uint32_t n = 0; n < kTileRows; n++) weights[pair][t * kTileRows + n] = dots[pair][n];
+      }
+    }
+    float maximum[kGroupRows], sum[kGroupRows];
+    bool reached[kGroupRows];
+    for (uint32_t pair = 0; pair < group; pair++) {
+      const uint32_t position = unit.span->begin + row_of(pair);
+      reached[pair] = position >= b * kBlockPositions;
+      float* w = weights[pair];
+      if (reached[pair]) {
+        const uint32_t upto = position - b * kBlockPositions + 1;
+        block_weights(w, upto < kBlockPositions ? upto : kBlockPositions, scale, &maximum[pair],
+                      &sum[pair]);
+      } else {
+        for (uint32_t i = 0; i < kBlockPositions; i++) w[i] = 0.0f;
+      }
+      store_operand(shape.type, kBlockPositions, group, probabilities + pair * 4,
+                    [=](uint32_t i) { return w[i]; });
+    }
+    float* target = b == 0 ? output : block_output;
+    for (uint32_t t = 0; t < shape.value_tiles(); t++) {
+      dot_tile(shape.type, values + t * shape.value_tile_bytes(), probabilities, group,
+               kBlockPositions, dots);
+      for (uint32_t pair = 0; pair < group; pair++) {
+        float* at = target + size_t(pair) * padded + t * kTileRows;
+        for (uint32_t n = 0; n < kTileRows; n++) at[n] = dots[pair][n];
+      }
+    }
+    for (uint32_t pair = 0; pair < group; pair++) {
+      if (!reached[pair]) continue;
+      if (b == 0) {
+        running_max[pair] = maximum[pair];
+        running_sum[pair] = sum[pair];
+        continue;
+      }
+      const numerics::Merge merge = numerics::merge_blocks(running_max[pair], maximum[pair]);
+      running_max[pair] = merge.max;
+      running_sum[pair] = numerics::merged(merge, running_sum[pair], sum[pair]);
+      float* o = output + size_t(pair) * padded;
+      const float* ob = block_output + size_t(pair) * padded;
+      for (uint32_t i = 0; i < padded; i++) {
+        o[i] = numerics::merged(merge, o[i], ob[i]);
+      }
+    }
+  }
+  for (uint32_t pair = 0; pair < group; pair++) {
+    const float* o = output + size_t(pair) * padded;
+    float* out = a.output + (unit.span->first_row + row_of(pair)) * size_t(shape.query_width()) +
+                 size_t(head_of(pair)) * dim;
+    const float sum = running_sum[pair];
+    for (uint32_t i = 0; i < dim; i++) out[i] = o[i] / sum;
+  }
+}
+
+}  // namespace

@@ -1,0 +1,97 @@
+// From logits to tokens and laws.
+#pragma once
+
+namespace {
+
+inline bool better(float score, uint32_t token, const Best& best) {
+  return score > best.score || (score == best.score && token < best.token);
+}
+
+// The largest of scores[0 … count), lowest index first, against what was found before.
+inline void take_best(const float* scores, uint32_t count, uint32_t first, Best* best) {
+  float largest = scores[0];
+  for (uint32_t i = 1; i < count; i++) largest = numerics::larger(largest, scores[i]);
+  if (!(largest > best->score)) return;  // ties go to the earlier token
+  for (uint32_t i = 0; i < count; i++) {
+    if (scores[i] == largest) {
+      *best = {largest, first + i};
+      return;
+    }
+  }
+}
+
+constexpr float kLowest = -__builtin_inff();
+
+// Tokens a pass of the noise loop covers.
+constexpr uint32_t kDrawTokens = 256;
+
+Best draw_range(const float* logits, const Draw& draw, uint32_t first, uint32_t last) {
+  Best best{kLowest, kNoToken};
+  float scores[kDrawTokens];
+  for (uint32_t begin = first; begin < last; begin += kDrawTokens) {
+    const uint32_t count = last - begin < kDrawTokens ? last - begin : kDrawTokens;
+    if (draw.temperature == 0) {
+      take_best(logits + begin, count, begin, &best);
+      continue;
+    }
+    uint32_t words[kDrawTokens];
+    for (uint32_t b = 0; b < kDrawTokens / 4; b++) {
+      const numerics::Words w =
+          numerics::token_words(draw.seed, draw.stream, draw.position, begin / 4 + b);
+      words[4 * b] = w.w0;
+      words[4 * b + 1] = w.w1;
+      words[4 * b + 2] = w.w2;
+      words[4 * b + 3] = w.w3;
+    }
+    for (uint32_t i = 0; i < kDrawTokens; i++) scores[i] = numerics::gumbel(words[i]);
+    for (uint32_t i = 0; i < count; i++) scores[i] += logits[begin + i] / draw.temperature;
+    take_best(scores, count, begin, &best);
+  }
+  return best;
+}
+
+Best draw_kept(const float* logits, const Draw& draw, const uint32_t* kept, uint32_t count) {
+  Best best{kLowest, kNoToken};
+  for (uint32_t i = 0; i < count; i++) {
+    const uint32_t token = kept[i];
+    const float score =
+        logits[token] / draw.temperature +
+        numerics::token_noise(draw.seed, draw.stream, draw.position, token);
+    if (better(score, token, best)) best = {score, token};
+  }
+  return best;
+}
+
+float maximum(const float* values, size_t count) {
+  float largest = values[0];
+  for (size_t i = 1; i < count; i++) largest = numerics::larger(largest, values[i]);
+  return largest;
+}
+
+uint64_t fixed_sum(const float* values, size_t count, float maximum) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < count; i++) sum += numerics::fixed_point(numerics::exp(values[i] - maximum));
+  return sum;
+}
+
+void mix_range(const float* const* logits, const float* log_exit, const float* log_norm,
+               uint32_t exits, uint32_t first, uint32_t last, float* output) {
+  for (uint32_t v = first; v < last; v++) {
+    const auto term = [&](uint32_t k) { return log_exit[k] + (logits[k][v] - log_norm[k]); };
+    float m = term(0);
+    for (uint32_t k = 1; k < exits; k++) m = numerics::larger(m, term(k));
+    float sum = 0.0f;
+    for (uint32_t k = 0; k < exits; k++) sum += numerics::exp(term(k) - m);
+    output[v] = m + numerics::log(sum);
+  }
+}
+
+bool all_finite(const float* values, size_t count) {
+  uint32_t bad = 0;
+  for (size_t i = 0; i < count; i++) {
+    bad |= uint32_t(!numerics::is_finite(values[i]));
+  }
+  return bad == 0;
+}
+
+}  // namespace

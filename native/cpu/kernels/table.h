@@ -1,0 +1,21 @@
+// The table of one instruction set, from the functions the headers before gave this translation unit.
+#pragma once
+
+namespace {
+
+constexpr Kernels make_kernels(const char* name) {
+  return {.name = name,
+          .pack = pack_rows,
+          .project = project_tiles,
+          .append = append_rows,
+          .attend = attend_unit,
+          .normalize = normalize_row,
+          .draw = draw_range,
+          .draw_kept = draw_kept,
+          .maximum = maximum,
+          .fixed_sum = fixed_sum,
+          .mix = mix_range,
+          .finite = all_finite};
+}
+
+}  // namespace

@@ -1,0 +1,85 @@
+#include "model.h"
+
+#include "../error.h"
+
+namespace nvium {
+namespace {
+
+CacheShape cache_shape(const Plan& plan) {
+  // Keys and values follow the type of k_proj: bf16, else f32.
+  const DType key = plan.tensors[plan.layer_plans[0].key].type;
+  return {plan.layers, plan.heads, plan.kv_heads, plan.head_dim,
+          key == DType::bf16 ? DType::bf16 : DType::f32};
+}
+
+}  // namespace
+
+Model::Model(Backend& backend, Plan plan, TensorSource& source, const Control& control)
+    : backend_(backend),
+      plan_(std::move(plan)),
+      weights_(load_weights(backend, plan_, source, control)),
+      shape_(cache_shape(plan_)),
+      cache_(backend, shape_.block_bytes()),
+      boundary_(backend, size_t(kBlockPositions) * plan_.hidden_size * sizeof(float)) {
+  const auto rows = [&](size_t width) { return Buffer(backend_, kChunkRows * width * sizeof(float)); };
+  hidden_ = rows(plan_.hidden_size);
+  qkv_ = rows(shape_.qkv_width());
+  attention_ = rows(shape_.query_width());
+  feed_forward_ = rows(plan_.intermediate_size);
+}
+
+Memory Model::memory() const {
+  uint64_t workspace = 0;
+  for (const Buffer* buffer : {&hidden_, &qkv_, &attention_, &feed_forward_, &exit_rows_, &outlet_,
+                               &adapter_, &router_inner_, &router_outer_, &logits_, &rotary_}) {
+    workspace += buffer->bytes();
+  }
+  return {weights_.memory.bytes(), cache_.bytes(), boundary_.bytes(), workspace};
+}
+
+void Model::reserve(uint32_t cache, uint32_t boundary, std::span<const uint32_t> fresh,
+                    uint32_t positions) {
+  cache_.reserve(cache);
+  boundary_.reserve(boundary);
+  for (const uint32_t block : fresh) backend_.zero(cache_.at(block), cache_.block_bytes());
+  if (positions <= rotary_positions_) return;
+  const uint32_t half = plan_.head_dim / 2;
+  const uint32_t count = std::max({positions, 2 * rotary_positions_, 256u});
+  std::vector<float> table(size_t(count) * half * 2);
+  for (uint32_t i = 0; i < half; i++) {
+    const double inverse = numerics::inverse_frequency(int(i), int(plan_.head_dim),
+                                                       plan_.rotary_theta, plan_.rotary_scaling);
+    for (uint32_t position = 0; position < count; position++) {
+      const numerics::Rotation r = numerics::rotation(position, inverse);
+      table[(size_t(position) * half + i) * 2] = r.cos;
+      table[(size_t(position) * half + i) * 2 + 1] = r.sin;
+    }
+  }
+  Buffer memory(backend_, table.size() * sizeof(float));
+  backend_.write(memory.data(), table.data(), memory.bytes());
+  rotary_ = std::move(memory);
+  rotary_positions_ = count;
+}
+
+std::vector<std::byte> Model::read_block(bool cache, uint32_t block) {
+  const BlockStore& store = cache ? cache_ : boundary_;
+  if (uint64_t(block) >= store.bytes() / store.block_bytes()) {
+    throw Failure{"ERR_NVIUM_INVALID_ARG", "There is no such block.", {{"argument", "block"}}};
+  }
+  std::vector<std::byte> bytes(store.block_bytes());
+  backend_.read(bytes.data(), store.at(block), bytes.size());
+  return bytes;
+}
+
+void Model::project(const Projection& projection) {
+  backend_.project(projection);
+  work_.weight_bytes += projection.matrix->bytes();
+}
+
+void Model::require_finite(const float* values, size_t count, const std::string& where) {
+  if (backend_.finite(values, count)) return;
+  throw Failure{"ERR_NVIUM_NON_FINITE", "A value that is not finite came out of " + where + ".",
+                {{"where", where}}};
+}
+
+}  // namespace nvium

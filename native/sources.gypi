@@ -1,0 +1,26 @@
+{
+  "variables": {
+    "core_sources": [
+      "native/cpu/avx512_bf16.cc",
+      "native/cpu/cpu_backend.cc",
+      "native/cpu/instruction_sets.cc",
+      "native/cpu/memory.cc",
+      "native/cpu/portable.cc",
+      "native/cpu/team.cc",
+      "native/model/evaluate.cc",
+      "native/model/exit.cc",
+      "native/model/files.cc",
+      "native/model/model.cc",
+      "native/model/segment.cc",
+      "native/model/step.cc",
+      "native/model/weights.cc"
+    ],
+    "binding_sources": [
+      "native/binding/addon.cc",
+      "native/binding/job.cc",
+      "native/binding/model_object.cc",
+      "native/binding/values.cc"
+    ],
+    "cuda_sources": []
+  }
+}

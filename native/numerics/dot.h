@@ -66,20 +66,10 @@ NVIUM_FN float dot(int count, const Weight& weight, const Input& input) {
 
 // The same over arrays: a row of a matrix of element type T, and activations not yet rounded.
 template <class T, class Step = FusedStep>
-NVIUM_FN float dot(int count, const typename T::Storage* weights, const float* inputs) {
-  float total = 0.0f;
-  for (int start = 0; start < count; start += kDotChunk) {
-    const int end = count - start < kDotChunk ? count : start + kDotChunk;
-    float sum = 0.0f;
-    for (int k = start; k < end; k += 2) {
-      if (k + 1 < end) {
-        sum = Step::apply(T::widen(weights[k + 1]), T::operand(inputs[k + 1]), sum);
-      }
-      sum = Step::apply(T::widen(weights[k]), T::operand(inputs[k]), sum);
-    }
-    total += sum;
-  }
-  return total;
+NVIUM_FN float row_dot(int count, const typename T::Storage* weights, const float* inputs) {
+  const auto weight = [weights](int k) { return T::widen(weights[k]); };
+  const auto input = [inputs](int k) { return T::operand(inputs[k]); };
+  return dot<Step>(count, weight, input);
 }
 
 }  // namespace nvium::numerics

@@ -128,8 +128,8 @@ export interface NativeModel {
   step(call: NativeStepCall): Promise<NativeResult>;
   stepSync(call: NativeStepCall): NativeResult;
   flush(call: NativeCall): Promise<NativeResult>;
-  /** Fills the arrays of the call. Rejects with a `NativeFailure`. */
-  evaluate(call: NativeEvaluateCall): Promise<void>;
+  /** Fills the arrays of the call. */
+  evaluate(call: NativeEvaluateCall): Promise<NativeResult>;
   /** A cache block's bytes, for tests of equality. */
   readBlock(pool: "cache" | "boundary", block: number): Uint8Array;
   /** Frees everything at once, or when the job in flight ends. */
@@ -138,7 +138,11 @@ export interface NativeModel {
 
 export interface NativeBinding {
   /** Rejects with a `NativeFailure`. */
-  loadModel(plan: ModelPlan, options: NativeLoadOptions, control: NativeControl): Promise<NativeModel>;
+  loadModel(
+    plan: ModelPlan,
+    options: NativeLoadOptions,
+    control: NativeControl,
+  ): Promise<NativeModel>;
   /** Bytes `control.progress` counts up to. */
   storedBytes(plan: ModelPlan): number;
   /** Names of the instruction sets usable on this machine, widest first. */
@@ -173,7 +177,9 @@ export function native(): NativeBinding {
 }
 
 /** The class of errors from what the native side reports; an abort becomes the signal's own reason. */
-export function fromNative(failure: NativeFailure, signal?: AbortSignal): unknown {
+export function fromNative(thrown: unknown, signal?: AbortSignal): unknown {
+  if (thrown instanceof Error) return thrown;
+  const failure = thrown as NativeFailure;
   if (failure.aborted) {
     return signal?.reason ?? new NviumError("ERR_NVIUM_INTERNAL", "Aborted without a signal.");
   }

@@ -1,0 +1,161 @@
+/** The generation loop: text in, chunks of text out. */
+import { NviumError } from "./errors.js";
+import type { Model } from "./model.js";
+import { integer, invalid, type SamplingOptions } from "./sampling.js";
+import type { SessionOptions, Stats } from "./session.js";
+import type { ChatMessage } from "./text/chat.js";
+import { createStopMatcher } from "./text/stop.js";
+
+export interface GenerateOptions
+  extends SamplingOptions,
+    Pick<SessionOptions, "seed" | "stream" | "maxPending"> {
+  /** New tokens at the most; the context may end earlier. Default 256. */
+  readonly maxNewTokens?: number;
+  /** Text that ends the generation, itself not given out; looked for across tokens. Default: none. */
+  readonly stop?: string | readonly string[];
+  /** Tokens that end the generation. Default: the model's end-of-text tokens. */
+  readonly eosTokens?: readonly number[];
+  /** Aborting makes the iteration and `result()` reject with the signal's reason. */
+  readonly signal?: AbortSignal;
+}
+
+/** One token's worth. Text may lag behind: half a character, or what may begin a stop string, is held back. */
+export interface Chunk {
+  readonly text: string;
+  readonly tokens: readonly number[];
+  /** The exit each of `tokens` left at, 1-based; N is full depth. */
+  readonly exits: readonly number[];
+}
+
+export interface GenerateResult extends Chunk {
+  /** An end-of-text token, a stop string, the limit of tokens, or a loop that was left early. */
+  readonly finishReason: "eos" | "stop" | "length" | "left";
+  /** Tokens of the prompt. */
+  readonly promptTokens: readonly number[];
+  /** With it the same prompt gives the same text. */
+  readonly seed: bigint;
+  readonly stats: Stats;
+}
+
+/**
+ * A generation, started by iterating it (once) or by asking for its result. Leaving the loop ends the work; `result()`
+ * then resolves with what there was.
+ */
+export interface Generation extends AsyncIterable<Chunk> {
+  result(): Promise<GenerateResult>;
+  /** All of the text. */
+  text(): Promise<string>;
+}
+
+export function generate(
+  model: Model,
+  prompt: string | readonly number[] | readonly ChatMessage[],
+  options: GenerateOptions,
+): Generation {
+  let started = false;
+  let settle: { resolve(result: GenerateResult): void; reject(reason: unknown): void } | undefined;
+  const outcome = new Promise<GenerateResult>((resolve, reject) => {
+    settle = { resolve, reject };
+  });
+  // Who only iterates gets errors from the loop.
+  outcome.catch(() => undefined);
+
+  async function* chunks(): AsyncGenerator<Chunk, void, undefined> {
+    try {
+      const promptTokens = await encodePrompt(model, prompt);
+      const finish = yield* run(model, promptTokens, options, (result) => settle?.resolve(result));
+      settle?.resolve(finish);
+    } catch (reason) {
+      settle?.reject(reason);
+      throw reason;
+    }
+  }
+
+  const start = () => {
+    if (started) throw new NviumError("ERR_NVIUM_BUSY", "A generation can be iterated once.");
+    started = true;
+    return chunks();
+  };
+  const result = async () => {
+    if (!started) for await (const _ of start());
+    return outcome;
+  };
+  return {
+    [Symbol.asyncIterator]: start,
+    result,
+    text: async () => (await result()).text,
+  };
+}
+
+/** Yields the chunks, returns the result; hands it to `left` when the loop over it is left early. */
+async function* run(
+  model: Model,
+  promptTokens: readonly number[],
+  options: GenerateOptions,
+  left: (result: GenerateResult) => void,
+): AsyncGenerator<Chunk, GenerateResult, undefined> {
+  const { maxNewTokens = 256, stop = [], eosTokens = model.info.eosTokens } = options;
+  const { seed, stream, maxPending, ...rest } = options;
+  integer("maxNewTokens", maxNewTokens, 0, Number.MAX_SAFE_INTEGER);
+  const stops = createStopMatcher(typeof stop === "string" ? [stop] : stop);
+  const session = model.createSession({
+    ...(seed === undefined ? {} : { seed }),
+    ...(stream === undefined ? {} : { stream }),
+    ...(maxPending === undefined ? {} : { maxPending }),
+  });
+  const tokens: number[] = [];
+  const exits: number[] = [];
+  let text = "";
+  /** Whether the body ended by itself: it returned or threw. */
+  let ended = false;
+  const finish = (finishReason: GenerateResult["finishReason"]): GenerateResult => {
+    ended = true;
+    const { seed } = session;
+    return { text, tokens, exits, finishReason, promptTokens, seed, stats: session.stats() };
+  };
+  try {
+    session.append(promptTokens);
+    const count = Math.min(maxNewTokens, session.maxTokens - session.length);
+    const words = model.tokenizer.stream({ skipSpecialTokens: true, after: promptTokens });
+    for await (const step of session.decode(count, { ...sampling(rest), stopTokens: eosTokens })) {
+      tokens.push(step.token);
+      exits.push(step.exit);
+      const eos = eosTokens.includes(step.token);
+      const found = stops.push(words.push(step.token));
+      text += found.text;
+      yield { text: found.text, tokens: [step.token], exits: [step.exit] };
+      if (found.match !== null) return finish("stop");
+      if (eos) break;
+    }
+    // What was held back: the end of a character or the beginning of a stop string that never came.
+    const last = stops.push(words.end());
+    const tail = last.match === null ? last.text + stops.end() : last.text;
+    text += tail;
+    if (tail !== "") yield { text: tail, tokens: [], exits: [] };
+    if (last.match !== null) return finish("stop");
+    return finish(eosTokens.includes(tokens.at(-1) ?? -1) ? "eos" : "length");
+  } catch (error) {
+    ended = true;
+    throw error;
+  } finally {
+    if (!ended) left(finish("left"));
+    await session.dispose();
+  }
+}
+
+function sampling(options: GenerateOptions) {
+  const { maxNewTokens: _, stop: __, eosTokens: ___, ...rest } = options;
+  return rest;
+}
+
+async function encodePrompt(
+  model: Model,
+  prompt: string | readonly number[] | readonly ChatMessage[],
+): Promise<readonly number[]> {
+  if (typeof prompt === "string") return model.encode(prompt);
+  if (!Array.isArray(prompt)) throw invalid("prompt", "a text, tokens or messages", prompt);
+  const [first] = prompt as readonly (number | ChatMessage)[];
+  if (first === undefined || typeof first === "number") return prompt as readonly number[];
+  const text = await model.applyChatTemplate(prompt as readonly ChatMessage[]);
+  return model.encode(text, { addSpecialTokens: false });
+}

@@ -1,0 +1,24 @@
+/** The public surface of nvium. */
+export type { DType } from "./checkpoint/plan.js";
+export { type ErrorCode, type ErrorDetails, NviumError } from "./errors.js";
+export type { Chunk, GenerateOptions, GenerateResult, Generation } from "./generate.js";
+export {
+  type EvaluateOptions,
+  type EvaluateResult,
+  type LoadOptions,
+  type LoadProgress,
+  loadModel,
+  type Model,
+  type ModelInfo,
+} from "./model.js";
+export type { SamplingOptions } from "./sampling.js";
+export type {
+  DecodeOptions,
+  Session,
+  SessionOptions,
+  Stats,
+  Step,
+  StepOptions,
+} from "./session.js";
+export type { ChatMessage } from "./text/chat.js";
+export type { Tokenizer } from "./text/tokenizer.js";

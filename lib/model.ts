@@ -1,0 +1,344 @@
+import { createBlockPool } from "./cache/pool.js";
+import {
+  commit,
+  createSequence,
+  describe,
+  type Pools,
+  release,
+  reserve,
+} from "./cache/sequence.js";
+import { readCheckpoint } from "./checkpoint/checkpoint.js";
+import type { Checkpoint, DType, ModelPlan } from "./checkpoint/plan.js";
+import { NviumError } from "./errors.js";
+import { type GenerateOptions, type Generation, generate } from "./generate.js";
+import { fromNative, type NativeMemory, type NativeModel, native } from "./native.js";
+import { abortable, createQueue, type Queue } from "./queue.js";
+import { integer, invalid } from "./sampling.js";
+import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
+import type { ChatMessage } from "./text/chat.js";
+import { type ChatTemplate, loadChatTemplate } from "./text/chat.js";
+import { type EncodeOptions, loadTokenizer, type Tokenizer } from "./text/tokenizer.js";
+
+export interface LoadProgress {
+  readonly loadedBytes: number;
+  readonly totalBytes: number;
+}
+
+export interface LoadOptions {
+  /** "auto" takes CUDA where this build and the machine have it, else the CPU; `info.deviceReason` says why. Default "auto". */
+  readonly device?: "auto" | "cpu" | "cuda";
+  /** Threads that compute on the CPU, 1 to 256. Default: one for each processor the process may use. */
+  readonly threads?: number;
+  /** Keep each thread to a processor of its own while it computes, where there are enough. Default true. */
+  readonly placeThreads?: boolean;
+  /** "avx512-bf16" or "portable": all give the same bits. Default: the widest this machine has. */
+  readonly instructionSet?: string;
+  /** Called now and then while weights are read, and once at the end. */
+  readonly onProgress?: (progress: LoadProgress) => void;
+  /** Aborting makes the promise reject with the signal's reason; nothing stays in memory. */
+  readonly signal?: AbortSignal;
+}
+
+export interface ModelInfo {
+  /** Layers, L. */
+  readonly layers: number;
+  /** Layers run at exit 1 … N: e_1 … e_{N-1}, L. */
+  readonly exits: readonly number[];
+  readonly vocabSize: number;
+  readonly hiddenSize: number;
+  /** Positions the model was trained for. */
+  readonly contextLength: number;
+  /** Tied ones counted once. */
+  readonly parameters: number;
+  /** The type most weights are stored in. */
+  readonly dtype: DType;
+  readonly device: "cpu" | "cuda";
+  /** Why this device. */
+  readonly deviceReason: string;
+  readonly instructionSet: string;
+  readonly threads: number;
+  /** Tokens that end a text, from config.json or else the tokenizer. */
+  readonly eosTokens: readonly number[];
+  /** Bytes held now: weights, keys and values, deferred rows, workspace. */
+  readonly memory: NativeMemory;
+}
+
+export interface EvaluateOptions {
+  /** Give `exitLogits`. Default false. */
+  readonly exitLogits?: boolean;
+  /** Give `mixtureLogProbs`. Default false. */
+  readonly mixture?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+/** The laws after each of T tokens: N exits, a vocabulary of V. */
+export interface EvaluateResult {
+  /** [T * N]: p_k, the probability that the token after position t leaves at exit k. */
+  readonly exitProbs: Float32Array;
+  /** [N * T * V]: logits of each exit. */
+  readonly exitLogits?: Float32Array;
+  /** [T * V]: log of the mixture. */
+  readonly mixtureLogProbs?: Float32Array;
+}
+
+/** What sessions need of their model. @internal */
+export interface Engine {
+  readonly native: NativeModel;
+  readonly plan: ModelPlan;
+  readonly segments: number;
+  readonly pools: Pools;
+  /** One job of a model at a time. */
+  readonly queue: Queue;
+  readonly sessions: Set<Session>;
+  readonly disposed: boolean;
+}
+
+/** A checkpoint opened on a device. */
+export class Model implements AsyncDisposable {
+  readonly info: ModelInfo;
+  readonly #engine: Engine & { disposed: boolean };
+  readonly #tokenizer: Tokenizer | null;
+  readonly #chatTemplate: () => Promise<ChatTemplate>;
+  #disposal: Promise<void> | undefined;
+
+  /** @internal */
+  constructor(
+    checkpoint: Checkpoint,
+    nativeModel: NativeModel,
+    tokenizer: Tokenizer | null,
+    deviceReason: string,
+  ) {
+    const { plan, eosTokens } = checkpoint;
+    const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
+    this.#tokenizer = tokenizer;
+    this.#chatTemplate = () => loadChatTemplate(checkpoint);
+    this.#engine = {
+      native: nativeModel,
+      plan,
+      segments: plan.exits.length + 1,
+      pools: { cache: createBlockPool(), boundary: createBlockPool() },
+      queue: createQueue(),
+      sessions: new Set(),
+      disposed: false,
+    };
+    const engine = this.#engine;
+    let memory = nativeModel.memory();
+    this.info = {
+      layers: plan.layers,
+      exits: [...plan.exits.map((exit) => exit.afterLayer), plan.layers],
+      vocabSize: plan.vocabSize,
+      hiddenSize: plan.hiddenSize,
+      contextLength: plan.contextLength,
+      parameters: checkpoint.parameters,
+      dtype: checkpoint.dtype,
+      device: "cpu",
+      deviceReason,
+      instructionSet: nativeModel.instructionSet,
+      threads: nativeModel.threads,
+      eosTokens: eosTokens.length > 0 ? eosTokens : fallback,
+      get memory() {
+        if (engine.disposed) return { weights: 0, cache: 0, boundary: 0, workspace: 0 };
+        // While a job runs the counts may be changing: then they are as of the last look.
+        if (!engine.queue.busy) memory = nativeModel.memory();
+        return memory;
+      },
+    };
+  }
+
+  /** Text to tokens, with what the tokenizer puts around it. Throws ERR_NVIUM_TOKENIZER where the checkpoint has none. */
+  encode(text: string, options?: EncodeOptions): number[] {
+    return this.tokenizer.encode(text, options);
+  }
+
+  /** Tokens to text, special tokens left out. */
+  decode(tokens: Iterable<number>): string {
+    return this.tokenizer.decode(tokens, { skipSpecialTokens: true });
+  }
+
+  /** The checkpoint's tokenizer. Throws ERR_NVIUM_TOKENIZER where there is none. */
+  get tokenizer(): Tokenizer {
+    if (this.#tokenizer !== null) return this.#tokenizer;
+    throw new NviumError(
+      "ERR_NVIUM_TOKENIZER",
+      "The checkpoint has no tokenizer.json, which text needs; tokens can be used without one.",
+      { file: null },
+    );
+  }
+
+  /** Messages to a prompt, by the checkpoint's chat template. Rejects with ERR_NVIUM_TOKENIZER where it has none. */
+  async applyChatTemplate(messages: readonly ChatMessage[]): Promise<string> {
+    return (await this.#chatTemplate())(messages, { addGenerationPrompt: true });
+  }
+
+  /** Throws ERR_NVIUM_INVALID_ARG, ERR_NVIUM_DISPOSED. */
+  createSession(options: SessionOptions = {}): Session {
+    this.#requireLive();
+    return new Session(this.#engine, options);
+  }
+
+  /**
+   * Text in, text out. `prompt` is a text, its tokens, or messages for the chat template. Nothing happens until the
+   * result is iterated or awaited; see `Generation`.
+   */
+  generate(
+    prompt: string | readonly number[] | readonly ChatMessage[],
+    options: GenerateOptions = {},
+  ): Generation {
+    return generate(this, prompt, options);
+  }
+
+  /**
+   * The law after every one of `tokens`, at every exit, computed from the start and keeping nothing. T * V numbers for the
+   * mixture and N times as many for the exits' logits: mind the length.
+   */
+  async evaluate(tokens: Iterable<number>, options: EvaluateOptions = {}): Promise<EvaluateResult> {
+    this.#requireLive();
+    const { plan, pools, queue, segments } = this.#engine;
+    const signal = checkSignal(options.signal);
+    const list = checkTokens(tokens, plan.vocabSize);
+    if (list.length > plan.contextLength) {
+      throw new NviumError(
+        "ERR_NVIUM_CONTEXT_FULL",
+        `${list.length} tokens are more than the context of ${plan.contextLength}.`,
+        { limit: plan.contextLength, needed: list.length },
+      );
+    }
+    const size = list.length * plan.vocabSize;
+    const exitProbs = floats(list.length * segments);
+    const exitLogits = options.exitLogits === true ? floats(size * segments) : null;
+    const mixtureLogProbs = options.mixture === true ? floats(size) : null;
+    if (list.length > 0) {
+      await queue.run(() => {
+        this.#requireLive();
+        return abortable(signal, async (abort) => {
+          const state = createSequence(segments);
+          state.tokens.push(...list);
+          state.generated.push(...list.map(() => 0));
+          const reservation = reserve(state, pools, list.length);
+          try {
+            const { error } = await this.#engine.native.evaluate({
+              sequences: [describe(state, reservation, 0n, 0)],
+              cacheBlocks: pools.cache.size,
+              boundaryBlocks: pools.boundary.size,
+              fresh: Uint32Array.from(reservation.fresh),
+              positions: reservation.end,
+              control: { abort },
+              exitProbs,
+              exitLogits,
+              mixtureLogProbs,
+            });
+            if (error !== null) throw fromNative(error, signal);
+          } finally {
+            commit(state, pools, reservation, state.frontiers);
+            release(state, pools);
+          }
+        });
+      });
+    }
+    return {
+      exitProbs,
+      ...(exitLogits === null ? {} : { exitLogits }),
+      ...(mixtureLogProbs === null ? {} : { mixtureLogProbs }),
+    };
+  }
+
+  /** Disposes the sessions, waits for the job in flight and frees the memory. */
+  async dispose(): Promise<void> {
+    this.#disposal ??= this.#dispose();
+    return this.#disposal;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.dispose();
+  }
+
+  async #dispose(): Promise<void> {
+    this.#engine.disposed = true;
+    await Promise.all([...this.#engine.sessions].map((session) => session.dispose()));
+    await this.#engine.queue.idle();
+    this.#engine.native.dispose();
+  }
+
+  #requireLive(): void {
+    if (this.#engine.disposed) {
+      throw new NviumError("ERR_NVIUM_DISPOSED", "The model was disposed.");
+    }
+  }
+
+  /** For tests. @internal */
+  get engine(): Engine {
+    return this.#engine;
+  }
+}
+
+/**
+ * Opens a checkpoint in the published N-vium format, or a standard Llama one. Weights are read and packed off the
+ * JavaScript thread. Rejects with ERR_NVIUM_MODEL_FORMAT, ERR_NVIUM_UNSUPPORTED, ERR_NVIUM_IO, ERR_NVIUM_TOKENIZER,
+ * ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_BINDING, ERR_NVIUM_INVALID_ARG, or the signal's reason.
+ */
+export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
+  const {
+    device = "auto",
+    threads,
+    placeThreads = true,
+    instructionSet = "",
+    onProgress,
+  } = options;
+  const signal = checkSignal(options.signal);
+  if (threads !== undefined) integer("threads", threads, 1, 256);
+  if (typeof placeThreads !== "boolean") throw invalid("placeThreads", "a boolean", placeThreads);
+  if (typeof instructionSet !== "string") {
+    throw invalid("instructionSet", "a string", instructionSet);
+  }
+  if (onProgress !== undefined && typeof onProgress !== "function") {
+    throw invalid("onProgress", "a function", onProgress);
+  }
+  const deviceReason = chooseDevice(device);
+
+  const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
+  const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
+  const tokenizer =
+    tokenizerFile === null
+      ? null
+      : await loadTokenizer({ tokenizerFile, tokenizerConfigFile, vocabSize: plan.vocabSize });
+  const progress = new Float64Array(1);
+  const totalBytes = native().storedBytes(plan);
+  const report = () => onProgress?.({ loadedBytes: progress[0] ?? 0, totalBytes });
+  const timer = onProgress === undefined ? undefined : setInterval(report, 50);
+  try {
+    return await abortable(signal, async (abort) => {
+      const load = native().loadModel(
+        plan,
+        { threads: threads ?? 0, place: placeThreads, instructionSet },
+        { abort, progress },
+      );
+      const nativeModel = await load.catch((failure) => {
+        throw fromNative(failure, signal);
+      });
+      report();
+      return new Model(checkpoint, nativeModel, tokenizer, deviceReason);
+    });
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function chooseDevice(device: unknown): string {
+  const reason = "This build of nvium has no CUDA backend.";
+  if (device === "cpu") return "The CPU was asked for.";
+  if (device === "auto") return reason;
+  if (device === "cuda") {
+    throw new NviumError("ERR_NVIUM_CUDA_UNAVAILABLE", reason, { reason });
+  }
+  throw invalid("device", '"auto", "cpu" or "cuda"', device);
+}
+
+function floats(count: number): Float32Array<ArrayBuffer> {
+  try {
+    return new Float32Array(count);
+  } catch (cause) {
+    const needed = count * 4;
+    const message = `Could not allocate ${needed} bytes for the result.`;
+    throw new NviumError("ERR_NVIUM_OUT_OF_MEMORY", message, { needed }, cause);
+  }
+}

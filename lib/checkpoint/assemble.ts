@@ -23,8 +23,7 @@ export type Parts = Pick<
 
 /** Claims every tensor of the model. What the table still holds afterwards is unknown. */
 export function assemble(table: TensorTable, config: LlamaConfig, training: TrainingConfig): Parts {
-  const mustEqual: [TensorIndex, TensorIndex][] = [];
-  const vocabulary = vocabularyMatrices(table, config, training, mustEqual);
+  const vocabulary = vocabularyMatrices(table, config, training);
   const layerPlans = Array.from({ length: config.layers }, (_, i) => layer(table, config, i));
   checkCacheType(table, layerPlans);
 
@@ -32,11 +31,11 @@ export function assemble(table: TensorTable, config: LlamaConfig, training: Trai
   const { earlyAdapter, finalAdapter } = training;
   const early = earlyAdapter && adapters(table, d, earlyAdapter);
   const route = routers(table, d, training.router);
-  const exits: ExitPlan[] = training.exits.map((afterLayer, k) => ({
+  const exits: ExitPlan[] = vocabulary.early.map(({ afterLayer, head }, k) => ({
     afterLayer,
     norm: table.claim(`early_norms.${k}.weight`, [d]),
     adapter: early?.(`early_adapters.${k}`) ?? null,
-    head: vocabulary.early[k] ?? vocabulary.final,
+    head,
     router: route(k),
   }));
   const final: OutletPlan = {
@@ -44,56 +43,58 @@ export function assemble(table: TensorTable, config: LlamaConfig, training: Trai
     adapter: (finalAdapter && adapters(table, d, finalAdapter)("final_adapter")) ?? null,
     head: vocabulary.final,
   };
-  const { embedding } = vocabulary;
+  const { embedding, mustEqual } = vocabulary;
   return { embedding, layerPlans, exits, final, mustEqual, tensors: table.claimed };
 }
+
+/** Names of tensors that share one matrix. */
+type Tied = [string, ...string[]];
 
 /** The embedding and the heads. Of matrices that are tied any one suffices; the others must hold the same bytes. */
 function vocabularyMatrices(
   table: TensorTable,
   { vocabSize, hiddenSize }: LlamaConfig,
-  training: TrainingConfig,
-  mustEqual: [TensorIndex, TensorIndex][],
+  { exits, tieFinalToEmbeddings, earlyHeads }: TrainingConfig,
 ) {
-  const embeddingGroup = ["model.embed_tokens.weight"];
-  const finalGroup = training.tieFinalToEmbeddings ? embeddingGroup : [];
-  finalGroup.push("lm_head.weight");
-  const earlyGroups = training.exits.map((_, k) => {
-    const shared = { own: [], final: finalGroup, embeddings: embeddingGroup };
-    const group: string[] = shared[training.earlyHeads];
-    group.push(`early_lm_heads.${k}.weight`);
-    return group;
+  const embedding: Tied = ["model.embed_tokens.weight"];
+  const final: Tied = tieFinalToEmbeddings ? embedding : ["lm_head.weight"];
+  if (tieFinalToEmbeddings) embedding.push("lm_head.weight");
+  const early = exits.map((afterLayer, k) => {
+    const name = `early_lm_heads.${k}.weight`;
+    if (earlyHeads === "own") return { afterLayer, group: [name] as Tied };
+    const group = earlyHeads === "final" ? final : embedding;
+    group.push(name);
+    return { afterLayer, group };
   });
 
-  const resolved = new Map<string[], TensorIndex>();
-  for (const group of [embeddingGroup, finalGroup, ...earlyGroups]) {
-    if (resolved.has(group)) continue;
+  const mustEqual: [TensorIndex, TensorIndex][] = [];
+  const claimAll = (group: Tied): TensorIndex => {
     const present = group.filter((name) => table.has(name));
     if (present.length === 0 && group.length > 1) {
       const names = group.map(quote).join(", ");
-      throw malformed(
-        table.source,
-        `of the tied tensors ${names} none is there, expected at least one`,
-        {
-          tensor: group[0],
-        },
-      );
+      const what = `of the tied tensors ${names} none is there, expected at least one`;
+      throw malformed(table.source, what, { tensor: group[0] });
     }
-    const members = present.length > 0 ? present : group;
-    const [first = 0, ...others] = members.map((name) =>
-      table.claim(name, [vocabSize, hiddenSize]),
-    );
-    resolved.set(group, first);
-    for (const other of others) {
-      checkTied(table, first, other);
-      mustEqual.push([first, other]);
+    const claim = (name: string) => table.claim(name, [vocabSize, hiddenSize]);
+    const [name = group[0], ...copies] = present;
+    const first = claim(name);
+    for (const copy of copies.map(claim)) {
+      checkTied(table, first, copy);
+      mustEqual.push([first, copy]);
     }
-  }
-  const indexOf = (group: string[]) => resolved.get(group) ?? 0;
+    return first;
+  };
+  const claimed = new Map<Tied, TensorIndex>();
+  const indexOf = (group: Tied): TensorIndex => {
+    const index = claimed.get(group) ?? claimAll(group);
+    claimed.set(group, index);
+    return index;
+  };
   return {
-    embedding: indexOf(embeddingGroup),
-    final: indexOf(finalGroup),
-    early: earlyGroups.map(indexOf),
+    embedding: indexOf(embedding),
+    final: indexOf(final),
+    early: early.map(({ afterLayer, group }) => ({ afterLayer, head: indexOf(group) })),
+    mustEqual,
   };
 }
 
@@ -141,7 +142,7 @@ function checkSameType(table: TensorTable, first: TensorIndex, other: TensorInde
   if (a.type === b.type) return;
   throw unsupported(
     table.fileOf(other),
-    `tensor ${quote(b.name)} has the type ${b.type} beside ${quote(a.name)} of type ${a.type}, of which only equal types are supported`,
+    `tensor ${quote(b.name)} has the type ${b.type}, expected ${a.type} as ${quote(a.name)} has: a mixture is not supported here`,
     { tensor: b.name, expected: a.type, actual: b.type },
   );
 }

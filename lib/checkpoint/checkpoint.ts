@@ -13,7 +13,7 @@ import { readTraining, standardTraining, type TrainingConfig, trainingFiles } fr
 
 export interface ReadOptions {
   /** Aborting makes the promise reject with the signal's reason. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
 }
 
 /**
@@ -95,11 +95,7 @@ function standardLlama({ file, modelType, tieWordEmbeddings }: LlamaConfig): Tra
     throw unsupported(
       file,
       `model_type is ${quote(modelType)}, of which only "llama" is supported`,
-      {
-        field: "model_type",
-        expected: "llama",
-        actual: modelType,
-      },
+      { field: "model_type", expected: "llama", actual: modelType },
     );
   }
   return standardTraining(tieWordEmbeddings);

@@ -1,7 +1,7 @@
 /** config.json: the Hugging Face Llama configuration, checked (SPEC §4). */
 
 import { join } from "node:path";
-import { malformed, quote, unsupported } from "./failure.js";
+import { describe, malformed, quote, unsupported } from "./failure.js";
 import {
   boolean,
   type Fields,
@@ -134,11 +134,15 @@ function rotaryScaling(config: Fields): RotaryPlan["scaling"] {
     (key) => field(config, key) !== undefined,
   );
   const found = places.map((key) => scalingIn(section(config, key)));
-  agreeing(
-    config,
-    places.map((key, i) => [key, JSON.stringify(found[i])]),
-  );
-  return found[0] ?? { type: "default" };
+  const [first = { type: "default" }, second = first] = found;
+  if (JSON.stringify(first) !== JSON.stringify(second)) {
+    throw malformed(
+      config.file,
+      `rope_parameters is the scaling ${second.type}, expected all that rope_scaling says, ${first.type}`,
+      { field: "rope_parameters" },
+    );
+  }
+  return first;
 }
 
 function scalingIn(scaling: Fields): RotaryPlan["scaling"] {
@@ -202,10 +206,11 @@ function agreeing<T extends string | number>(
   const [first] = named;
   for (const [name, value] of named) {
     if (first === undefined || value === first[1]) continue;
-    throw malformed(config.file, `${name} is ${value}, expected ${first[1]} as ${first[0]} says`, {
+    const [actual, expected] = [describe(value), describe(first[1])];
+    throw malformed(config.file, `${name} is ${actual}, expected ${expected} as ${first[0]} says`, {
       field: name,
-      expected: first[1],
-      actual: value,
+      expected,
+      actual,
     });
   }
   return first?.[1] ?? null;

@@ -61,10 +61,7 @@ export function tensorTable(weights: Weights): TensorTable {
         throw malformed(
           weights.source,
           `tensor ${quote(name)} is missing, expected one of shape ${expected}`,
-          {
-            tensor: name,
-            expected,
-          },
+          { tensor: name, expected },
         );
       }
       waiting.delete(name);

@@ -33,9 +33,11 @@ export interface StoredTensor {
 export function readSafetensors(path: string): Promise<StoredTensor[] | null> {
   return withFile(path, async (file) => {
     const { header, dataBegin } = await readHeader(file);
-    const tensors = Object.entries(header)
-      .filter(([name, entry]) => name !== "__metadata__" || checkMetadata(path, entry))
-      .map(([name, entry]) => storedTensor(path, name, entry, dataBegin));
+    const { __metadata__: metadata, ...entries } = header;
+    if (metadata !== undefined) checkMetadata(path, metadata);
+    const tensors = Object.entries(entries).map(([name, entry]) =>
+      storedTensor(path, name, entry, dataBegin),
+    );
     tensors.sort((a, b) => a.begin - b.begin || a.end - b.end);
     checkCoverage(file, tensors, dataBegin);
     return tensors;
@@ -56,19 +58,16 @@ async function readHeader(file: OpenFile) {
   }
   const bytes = await file.read(8, Number(length));
   const header = bytes[0] === 0x7b ? parseJson(bytes, file.path) : undefined;
-  if (typeof header !== "object" || header === null) {
-    throw malformed(file.path, "has a header that is not a JSON object");
-  }
-  return { header: header as Record<string, unknown>, dataBegin: 8 + Number(length) };
+  if (!isRecord(header)) throw malformed(file.path, "has a header that is not a JSON object");
+  return { header, dataBegin: 8 + Number(length) };
 }
 
-/** The format's free-form notes, a map of strings. Always false: they are not a tensor. */
-function checkMetadata(path: string, entry: unknown): false {
-  const strings =
-    isRecord(entry) && Object.values(entry).every((value) => typeof value === "string");
-  if (!strings)
-    throw malformed(path, "__metadata__ is not a map of strings", { field: "__metadata__" });
-  return false;
+/** The format's free-form notes, a map of strings. */
+function checkMetadata(path: string, metadata: unknown): void {
+  if (isRecord(metadata) && Object.values(metadata).every((text) => typeof text === "string")) {
+    return;
+  }
+  throw malformed(path, "__metadata__ is not a map of strings", { field: "__metadata__" });
 }
 
 function storedTensor(file: string, name: string, entry: unknown, dataBegin: number): StoredTensor {

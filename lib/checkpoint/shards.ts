@@ -48,9 +48,10 @@ async function readShards(directory: string, signal?: AbortSignal): Promise<Weig
     if (found === null) {
       throw malformed(file, `is missing, though ${INDEX} names it`, { expected: "a file" });
     }
-    for (const tensor of found) checkLocation(index, tensor, locations.get(tensor.name));
-    tensors.push(...found);
-    checkCount(index, tensors.length);
+    for (const tensor of found) {
+      checkLocation(index, tensor, locations.get(tensor.name));
+      tensors.push(tensor);
+    }
   }
   const present = new Set(tensors.map((tensor) => tensor.name));
   for (const [name, file] of locations) {

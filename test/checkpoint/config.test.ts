@@ -142,7 +142,10 @@ describe("the element type", () => {
   });
 
   it("is refused where dtype and torch_dtype disagree", () =>
-    refused({ dtype: "float32", torch_dtype: "float16" }, "dtype is float32", "float16"));
+    refused(
+      { dtype: "float32", torch_dtype: "float16" },
+      'dtype is "float32", expected "float16" as torch_dtype says',
+    ));
 });
 
 describe("the rotary embedding", () => {
@@ -191,8 +194,9 @@ describe("the rotary embedding", () => {
     ],
     [
       { rope_scaling: { rope_type: "linear", factor: 4 }, rope_parameters: { rope_theta: 500 } },
-      "rope_parameters is",
+      "rope_parameters is the scaling default, expected all that rope_scaling says, linear",
     ],
+    [{ rope_scaling: LLAMA3, rope_parameters: { ...LLAMA3, factor: 9 } }, "rope_parameters is"],
   ])("is refused for %j", (change, says) => refused(change, says));
 });
 

@@ -12,8 +12,11 @@ export function expectSound(plan: ModelPlan): void {
   const use = (index: TensorIndex, rows: number | null, cols: number) => {
     uses.set(index, (uses.get(index) ?? 0) + 1);
     const tensor = plan.tensors[index];
-    expect(tensor).toMatchObject({ rows: rows ?? tensor?.rows, cols });
-    return tensor?.rows ?? 0;
+    // Asserted by hand: an `expect` for each of a hundred tensors would make thousands of plans slow to check.
+    if (tensor === undefined || tensor.cols !== cols || tensor.rows !== (rows ?? tensor.rows)) {
+      expect.fail(`tensor ${index} is ${JSON.stringify(tensor)}, not [${rows ?? "any"}, ${cols}]`);
+    }
+    return tensor.rows;
   };
 
   use(plan.embedding, vocabSize, d);
@@ -59,9 +62,9 @@ export function expectSound(plan: ModelPlan): void {
     use(copy, vocabSize, d);
   }
   expect([...uses.keys()].sort((a, b) => a - b)).toEqual([...plan.tensors.keys()]);
-  for (const { file, offset, rows, cols, type } of plan.tensors) {
-    const { size } = statSync(plan.files[file] ?? "");
-    expect(offset).toBeGreaterThanOrEqual(8);
-    expect(offset + rows * cols * BYTES[type]).toBeLessThanOrEqual(size);
+  const sizes = plan.files.map((file) => statSync(file).size);
+  for (const { name, file, offset, rows, cols, type } of plan.tensors) {
+    const end = offset + rows * cols * BYTES[type];
+    if (offset < 8 || end > (sizes[file] ?? 0)) expect.fail(`${name} lies outside its file`);
   }
 }

@@ -3,6 +3,7 @@ import { readdirSync, rmSync, symlinkSync } from "node:fs";
 import { join, relative } from "node:path";
 import { describe, expect, it } from "vitest";
 import { readCheckpoint } from "../../lib/checkpoint/checkpoint.js";
+import { withFile } from "../../lib/checkpoint/files.js";
 import { draft, freshDirectory, refusal, write } from "./draft.js";
 
 describe("readCheckpoint", () => {
@@ -93,6 +94,19 @@ describe("readCheckpoint", () => {
       await refusal(readCheckpoint(yaml));
     }
     expect(open()).toBe(before);
+  });
+});
+
+describe("a file that changes while it is read", () => {
+  it("is refused where it ends before its own size", async () => {
+    const reading = withFile("package.json", (file) => file.read(file.size - 1, 2));
+    expect((await refusal(reading)).code).toBe("ERR_NVIUM_MODEL_FORMAT");
+  });
+
+  it.skipIf(process.platform !== "linux")("is refused where the system fails to read", async () => {
+    // Address 0 of a process is never mapped: reading it fails with EIO.
+    const reading = withFile("/proc/self/mem", (file) => file.read(0, 8));
+    expect(await refusal(reading)).toMatchObject({ code: "ERR_NVIUM_IO", cause: { code: "EIO" } });
   });
 });
 

@@ -348,7 +348,7 @@ describe("element types", () => {
       retype(/layers\.1\.self_attn\.[qkv]_proj/, "BF16"),
       "ERR_NVIUM_UNSUPPORTED",
       '"model.layers.1.self_attn.k_proj.weight" has the type bf16',
-      '"model.layers.0.self_attn.k_proj.weight" of type f32',
+      'expected f32 as "model.layers.0.self_attn.k_proj.weight" has',
     );
   });
 

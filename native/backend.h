@@ -1,8 +1,9 @@
 // What a device must provide: a handful of fused operations over ragged rows, and memory.
 //
-// Rows are fp32 and contiguous, [rows, width]. Every operation's arithmetic is fixed by docs/numerics.md, so a row's result does
-// not depend on the rows beside it, on the device or on the number of threads. Pointers into device memory are never dereferenced
-// outside the backend. Operations run in the order they are called; those that return a value, and `read`, wait for it.
+// Rows are fp32 and contiguous, [rows, width]. Every operation's arithmetic is fixed by
+// docs/numerics.md, so a row's result does not depend on the rows beside it, on the device or on
+// the number of threads. Pointers into device memory are never dereferenced outside the backend.
+// Operations run in the order they are called; those that return a value, and `read`, wait for it.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,8 @@ enum class DType : uint8_t { bf16, f16, f32 };
 
 constexpr size_t bytes_of(DType type) { return type == DType::f32 ? 4 : 2; }
 
-// A weight tile is 32 output rows, K-major: bf16 [cols/2][32][2], f16 and f32 [cols][32]; rows and columns are padded with zeros.
+// A weight tile is 32 output rows, K-major: bf16 [cols/2][32][2], f16 and f32 [cols][32]; rows and
+// columns are padded with zeros.
 constexpr uint32_t kTileRows = 32;
 // Positions of one KV block and of one boundary block.
 constexpr uint32_t kBlockPositions = 64;
@@ -50,7 +52,8 @@ enum class Activation : uint8_t {
   swiglu,
 };
 
-// output = activation(matrix · norm?(input) + bias) + residual, with each part but the product optional.
+// output = activation(matrix · norm?(input) + bias) + residual, with each part but the product
+// optional.
 struct Projection {
   const Matrix* matrix = nullptr;
   const float* input = nullptr;  // [rows, matrix->cols]
@@ -64,8 +67,9 @@ struct Projection {
   uint32_t width = 0;       // matrix->rows; for swiglu the width of gate
 };
 
-// The geometry of a KV block: [layer][kv head][key tiles | value tiles]. Keys are tiles with 64 positions as rows, values are tiles
-// with head_dim as rows and positions as columns, so attention is the same dot twice.
+// The geometry of a KV block: [layer][kv head][key tiles | value tiles]. Keys are tiles with 64
+// positions as rows, values are tiles with head_dim as rows and positions as columns, so attention
+// is the same dot twice.
 struct CacheShape {
   uint32_t layers = 0;
   uint32_t heads = 0;
@@ -84,7 +88,8 @@ struct CacheShape {
   uint32_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
 };
 
-// Contiguous positions [begin, end) of one sequence, lying at rows [first_row, first_row + end - begin) of the job.
+// Contiguous positions [begin, end) of one sequence, lying at rows [first_row, first_row + end -
+// begin) of the job.
 struct Span {
   uint32_t begin = 0;
   uint32_t end = 0;
@@ -130,7 +135,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
-  // Runs a job on the calling thread, prepared as this device needs it: every other call below happens inside one.
+  // Runs a job on the calling thread, prepared as this device needs it: every other call below
+  // happens inside one.
   virtual void enter(const std::function<void()>& job) = 0;
 
   // Memory of the device, 64-byte aligned, uninitialised. Throws Failure when there is none left.
@@ -147,11 +153,13 @@ class Backend {
   virtual void normalize(const float* input, const float* weight, float epsilon, uint32_t rows,
                          uint32_t width, float* output) = 0;
   virtual void project(const Projection& projection) = 0;
-  // Turns queries and keys of all rows by their positions, in place, and writes keys and values into the blocks.
+  // Turns queries and keys of all rows by their positions, in place, and writes keys and values
+  // into the blocks.
   virtual void append(const Attention& attention) = 0;
   // Causal attention of every row over positions [0, its own]; `append` came before.
   virtual void attend(const Attention& attention) = 0;
-  // Draws one token a row from the projection's logits; `output` of the projection is scratch for them.
+  // Draws one token a row from the projection's logits; `output` of the projection is scratch for
+  // them.
   virtual void draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) = 0;
   virtual void mix(const Mixture& mixture) = 0;
   // Whether all values are finite.
@@ -165,7 +173,9 @@ class Buffer {
  public:
   Buffer() = default;
   Buffer(Backend& backend, size_t bytes)
-      : backend_(&backend), memory_(bytes == 0 ? nullptr : backend.allocate(bytes)), bytes_(bytes) {}
+      : backend_(&backend),
+        memory_(bytes == 0 ? nullptr : backend.allocate(bytes)),
+        bytes_(bytes) {}
   Buffer(Buffer&& other) noexcept
       : backend_(other.backend_),
         memory_(std::exchange(other.memory_, nullptr)),

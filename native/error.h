@@ -16,7 +16,8 @@ struct Failure {
   std::vector<Detail> details;
 };
 
-// Thrown between chunks when the caller's signal fired; the session rejects with the signal's own reason.
+// Thrown between chunks when the caller's signal fired; the session rejects with the signal's own
+// reason.
 struct Aborted {};
 
 }  // namespace nvium

@@ -1,4 +1,5 @@
-// What the addon keeps for one JavaScript environment (a thread of Node); nothing is shared between two.
+// What the addon keeps for one JavaScript environment (a thread of Node); nothing is shared between
+// two.
 #pragma once
 
 #include <napi.h>
@@ -20,7 +21,8 @@ struct Addon {
   Napi::FunctionReference model_class;
 };
 
-// Calls `body` and throws what it fails with into JavaScript as the failure object of lib/native.ts.
+// Calls `body` and throws what it fails with into JavaScript as the failure object of
+// lib/native.ts.
 template <class Body>
 Napi::Value guarded(const Napi::CallbackInfo& info, const Body& body) {
   Napi::Value result = info.Env().Undefined();

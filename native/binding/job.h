@@ -24,7 +24,8 @@ struct Outcome {
 // Runs `work` and turns whatever it throws into an outcome.
 Outcome outcome_of(const std::function<void()>& work) noexcept;
 
-// Runs `work` in the pool. The promise resolves with finish(env), or rejects with the failure. The objects in `keep` live as long.
+// Runs `work` in the pool. The promise resolves with finish(env), or rejects with the failure. The
+// objects in `keep` live as long.
 Napi::Promise run_job(Napi::Env env, std::function<void()> work,
                       std::function<Napi::Value(Napi::Env)> finish,
                       const std::vector<Napi::Object>& keep);

@@ -147,8 +147,8 @@ void run_steps(Model& model, Call& call) {
     for (size_t k = 0; k < going.size(); k++) {
       const StepResult& r = results[k];
       const auto& f = call.sequences[going[k]].frontiers;
-      call.steps[going[k]].insert(call.steps[going[k]].end(), {r.token, r.drawn, r.exit,
-                                                               r.layers_run, f.front() - f.back()});
+      call.steps[going[k]].insert(call.steps[going[k]].end(),
+                                  {r.token, r.drawn, r.exit, r.layers_run, f.front() - f.back()});
       if (std::find(call.stop_tokens.begin(), call.stop_tokens.end(), r.token) ==
           call.stop_tokens.end()) {
         next.push_back(going[k]);
@@ -277,12 +277,14 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
           auto made = std::make_shared<Engine>(cpu::Options{threads, place, set});
           const std::unique_ptr<TensorSource> source = open_files(*plan);
           made->backend.enter([&] {
-            made->model = std::make_unique<Model>(made->backend, std::move(*plan), *source, control);
+            made->model =
+                std::make_unique<Model>(made->backend, std::move(*plan), *source, control);
           });
           *engine = std::move(made);
         },
         [engine, &addon](Napi::Env env) -> Napi::Value {
-          return addon.model_class.New({Napi::External<std::shared_ptr<Engine>>::New(env, engine.get())});
+          return addon.model_class.New(
+              {Napi::External<std::shared_ptr<Engine>>::New(env, engine.get())});
         },
         {object(info[2], "control")});
   });
@@ -322,9 +324,8 @@ Napi::Value ModelObject::flush(const Napi::CallbackInfo& info) {
     return run_job(
         info.Env(),
         [=] {
-          run_call(*engine, *call, [&](Model& model) {
-            nvium::flush(model, call->sequences, call->control);
-          });
+          run_call(*engine, *call,
+                   [&](Model& model) { nvium::flush(model, call->sequences, call->control); });
         },
         [this, call](Napi::Env env) {
           account(env);

@@ -12,7 +12,8 @@
 
 namespace nvium::binding {
 
-// A model on its device. Jobs share its ownership, so disposing while one runs frees it when that job ends.
+// A model on its device. Jobs share its ownership, so disposing while one runs frees it when that
+// job ends.
 struct Engine {
   explicit Engine(const cpu::Options& options) : backend(options) {}
 

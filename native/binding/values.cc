@@ -140,12 +140,8 @@ Plan read_plan(const Napi::Object& o) {
   plan.files = list(o, "files", [](const Napi::Value& v) { return v.ToString().Utf8Value(); });
   plan.tensors = list(o, "tensors", [&](const Napi::Value& v) {
     const Napi::Object t = object(v, "tensors");
-    TensorPlan tensor{string(t, "name"),
-                      number(t, "file"),
-                      whole(t, "offset", 9007199254740991.0),
-                      number(t, "rows"),
-                      number(t, "cols"),
-                      type_of(t, "type")};
+    TensorPlan tensor{string(t, "name"), number(t, "file"), whole(t, "offset", 9007199254740991.0),
+                      number(t, "rows"), number(t, "cols"), type_of(t, "type")};
     if (tensor.file >= plan.files.size()) wrong("tensors.file", "an index of a file");
     return tensor;
   });
@@ -167,9 +163,9 @@ Plan read_plan(const Napi::Object& o) {
   plan.embedding = tensor(o, "embedding");
   plan.layer_plans = list(o, "layerPlans", [&](const Napi::Value& v) {
     const Napi::Object l = object(v, "layerPlans");
-    return LayerPlan{tensor(l, "inputNorm"), tensor(l, "query"),    tensor(l, "key"),
-                     tensor(l, "value"),     tensor(l, "output"),   tensor(l, "postNorm"),
-                     tensor(l, "gate"),      tensor(l, "up"),       tensor(l, "down")};
+    return LayerPlan{tensor(l, "inputNorm"), tensor(l, "query"),  tensor(l, "key"),
+                     tensor(l, "value"),     tensor(l, "output"), tensor(l, "postNorm"),
+                     tensor(l, "gate"),      tensor(l, "up"),     tensor(l, "down")};
   });
   plan.exits = list(o, "exits", [&](const Napi::Value& v) {
     const Napi::Object e = object(v, "exits");

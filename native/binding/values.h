@@ -1,4 +1,5 @@
-// Reading JavaScript values. The TypeScript side has checked them for its users; these checks keep a wrong caller from doing harm.
+// Reading JavaScript values. The TypeScript side has checked them for its users; these checks keep
+// a wrong caller from doing harm.
 #pragma once
 
 #include <napi.h>
@@ -18,7 +19,8 @@ Napi::Object object(const Napi::Value& value, const char* name);
 uint32_t number(const Napi::Object& object, const char* name);
 std::string string(const Napi::Object& object, const char* name);
 
-// The elements of a typed array of exactly this element type, which stay valid while the array is referenced.
+// The elements of a typed array of exactly this element type, which stay valid while the array is
+// referenced.
 template <class T>
 std::span<T> elements(const Napi::Value& value, const char* name);
 

@@ -1,5 +1,6 @@
-// The kernels compiled for AVX-512 with BF16. Everything from the pragma on may use these instructions, so it holds anonymous
-// namespaces and headers of forced-inline functions only: a weak symbol compiled here could be the one the linker keeps for all.
+// The kernels compiled for AVX-512 with BF16. Everything from the pragma on may use these
+// instructions, so it holds anonymous namespaces and headers of forced-inline functions only: a
+// weak symbol compiled here could be the one the linker keeps for all.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -24,8 +25,8 @@ namespace nvium::cpu {
 
 #include "kernels/pack.h"
 // The dot before what is built on it.
-#include "kernels/dot_avx512.h"
 #include "kernels/dot.h"
+#include "kernels/dot_avx512.h"
 // And the rest.
 #include "kernels/attention.h"
 #include "kernels/draw.h"

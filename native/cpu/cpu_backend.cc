@@ -21,9 +21,12 @@ float element(const Matrix& m, uint32_t row, uint32_t col) {
   const std::byte* tile = m.tiles + row / kTileRows * m.tile_bytes();
   const size_t index = tile_index(m.type, row % kTileRows, col);
   switch (m.type) {
-    case DType::bf16: return numerics::bf16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
-    case DType::f16: return numerics::f16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
-    case DType::f32: return reinterpret_cast<const float*>(tile)[index];
+    case DType::bf16:
+      return numerics::bf16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
+    case DType::f16:
+      return numerics::f16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
+    case DType::f32:
+      return reinterpret_cast<const float*>(tile)[index];
   }
   return 0;
 }
@@ -114,16 +117,14 @@ void CpuBackend::project(const Projection& p) {
   const Pack pack{m.type, p.input, p.norm, p.epsilon, p.rows, m.cols, operand};
   share(p.rows, kLeastRows,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });
-  share(ceil_div(p.width, kTileRows), 2, [&](uint32_t begin, uint32_t end, uint32_t) {
-    kernels_.project(p, operand, begin, end);
-  });
+  share(ceil_div(p.width, kTileRows), 2,
+        [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.project(p, operand, begin, end); });
 }
 
 void CpuBackend::append(const Attention& a) {
   for (const Span& span : a.spans) {
-    share(span.rows(), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
-      kernels_.append(a, span, begin, end);
-    });
+    share(span.rows(), kLeastRows,
+          [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.append(a, span, begin, end); });
   }
 }
 
@@ -167,10 +168,9 @@ void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint3
     } else {
       // A thread's best of its own share; shares ascend, so a tie goes to the earlier one.
       std::vector<Best> best(team_.size(), Best{0, kNoToken});
-      share(ceil_div(vocab, 4), kLeastElements / 4,
-            [&](uint32_t begin, uint32_t end, uint32_t id) {
-              best[id] = kernels_.draw(logits, draw, begin * 4, std::min(end * 4, vocab));
-            });
+      share(ceil_div(vocab, 4), kLeastElements / 4, [&](uint32_t begin, uint32_t end, uint32_t id) {
+        best[id] = kernels_.draw(logits, draw, begin * 4, std::min(end * 4, vocab));
+      });
       Best all{0, kNoToken};
       for (const Best& b : best) {
         if (b.token != kNoToken && (all.token == kNoToken || b.score > all.score)) all = b;

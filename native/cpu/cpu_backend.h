@@ -12,8 +12,8 @@
 namespace nvium::cpu {
 
 struct Options {
-  uint32_t threads = 0;               // 0: one for each processor the process may use
-  bool place = true;                  // keep each thread to a processor of its own
+  uint32_t threads = 0;              // 0: one for each processor the process may use
+  bool place = true;                 // keep each thread to a processor of its own
   std::string_view instruction_set;  // empty: the widest available
 };
 
@@ -46,7 +46,8 @@ class CpuBackend final : public Backend {
   void erase(const CacheShape& shape, const Span& span, uint32_t first, uint32_t last) override;
 
  private:
-  // Calls work(begin, end, id) for a static share of [0, count) on each thread; small work stays on the caller.
+  // Calls work(begin, end, id) for a static share of [0, count) on each thread; small work stays on
+  // the caller.
   template <class Work>
   void share(uint32_t count, uint32_t least, const Work& work);
   std::byte* scratch(size_t bytes);

@@ -35,7 +35,8 @@ std::vector<float> product(const Kernels& kernels, DType type, Activation activa
     if (type == DType::f32) {
       std::memcpy(tile + 4 * i, &weights[i], 4);
     } else {
-      // As an f16 pattern the upper half of a float is some other finite number, which serves as well.
+      // As an f16 pattern the upper half of a float is some other finite number, which serves as
+      // well.
       const uint16_t half = numerics::bf16_from_float(weights[i]) & 0xbfff;
       std::memcpy(tile + 2 * i, &half, 2);
     }
@@ -62,7 +63,8 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-// Whether a table gives the portable table's bits: dots of every type, every activation, noise and sums.
+// Whether a table gives the portable table's bits: dots of every type, every activation, noise and
+// sums.
 bool agrees(const Kernels& kernels) {
   for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
     for (const Activation activation :
@@ -90,11 +92,11 @@ std::vector<const Kernels*> find() {
   std::vector<const Kernels*> found;
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx512_bf16 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                           __builtin_cpu_supports("avx512vl") &&
-                           __builtin_cpu_supports("avx512dq") &&
-                           __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx2") &&
-                           __builtin_cpu_supports("fma");
+  const bool avx512_bf16 =
+      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+      __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx2") &&
+      __builtin_cpu_supports("fma");
   if (avx512_bf16) {
     numerics::with_flushing([&] {
       if (agrees(kAvx512Bf16Kernels)) found.push_back(&kAvx512Bf16Kernels);

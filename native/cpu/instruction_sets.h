@@ -9,11 +9,13 @@
 
 namespace nvium::cpu {
 
-// Usable on this machine, widest first. A set is listed when the processor has it and when it gives, on a fixed set of inputs, the
-// same bits as the portable kernels, which are always listed, last.
+// Usable on this machine, widest first. A set is listed when the processor has it and when it
+// gives, on a fixed set of inputs, the same bits as the portable kernels, which are always listed,
+// last.
 std::span<const Kernels* const> available_kernels();
 
-// The kernels of that name, or the first available for an empty name. Throws Failure (ERR_NVIUM_INVALID_ARG) naming what there is.
+// The kernels of that name, or the first available for an empty name. Throws Failure
+// (ERR_NVIUM_INVALID_ARG) naming what there is.
 const Kernels& choose_kernels(std::string_view name);
 
 }  // namespace nvium::cpu

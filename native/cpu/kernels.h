@@ -1,5 +1,5 @@
-// What one instruction set provides: the single-threaded pieces the CPU backend shares out to its team. Every table computes the
-// same bits (docs/numerics.md).
+// What one instruction set provides: the single-threaded pieces the CPU backend shares out to its
+// team. Every table computes the same bits (docs/numerics.md).
 #pragma once
 
 #include <cstddef>
@@ -12,8 +12,9 @@ namespace nvium::cpu {
 // Rows go through a tile in groups of 32, which share each weight loaded.
 constexpr uint32_t kGroupRows = 32;
 
-// Operands (rounded activations) as kernels read them: groups of up to 32 rows, inside a group interleaved [k][row], so that a step
-// of the dot reads its rows next to each other. bf16: pairs of elements, [cols/2][row][2]; f16 and f32: fp32, [cols][row].
+// Operands (rounded activations) as kernels read them: groups of up to 32 rows, inside a group
+// interleaved [k][row], so that a step of the dot reads its rows next to each other. bf16: pairs of
+// elements, [cols/2][row][2]; f16 and f32: fp32, [cols][row].
 constexpr size_t operand_row_bytes(DType type, uint32_t cols) {
   return size_t(even(cols)) * (type == DType::bf16 ? 2 : 4);
 }
@@ -28,8 +29,9 @@ struct Pack {
   std::byte* operand;
 };
 
-// One unit of attention: up to 32 (row, query head) pairs of one span and one kv head. Pair i of a span is its row i / share and
-// the query head i % share of the kv head's group, share being query heads per kv head.
+// One unit of attention: up to 32 (row, query head) pairs of one span and one kv head. Pair i of a
+// span is its row i / share and the query head i % share of the kv head's group, share being query
+// heads per kv head.
 struct AttentionUnit {
   const Attention* attention;
   const Span* span;
@@ -49,7 +51,8 @@ struct Kernels {
 
   // Rows [first, last) of a pack.
   void (*pack)(const Pack& pack, uint32_t first, uint32_t last);
-  // Output tiles [first, last) of a projection over a packed operand; for swiglu a tile of the output is two of the matrix.
+  // Output tiles [first, last) of a projection over a packed operand; for swiglu a tile of the
+  // output is two of the matrix.
   void (*project)(const Projection& projection, const std::byte* operand, uint32_t first,
                   uint32_t last);
   // Rows [first, last) of a span: rotary embedding in place, keys and values into the blocks.
@@ -58,13 +61,15 @@ struct Kernels {
   // output = RMSNorm(input) * weight, one row.
   void (*normalize)(const float* input, const float* weight, float epsilon, uint32_t width,
                     float* output);
-  // The best of tokens [first, last), `first` a multiple of 4. `kept`: a sorted list of the only tokens allowed, or null.
+  // The best of tokens [first, last), `first` a multiple of 4. `kept`: a sorted list of the only
+  // tokens allowed, or null.
   Best (*draw)(const float* logits, const Draw& draw, uint32_t first, uint32_t last);
   Best (*draw_kept)(const float* logits, const Draw& draw, const uint32_t* kept, uint32_t count);
   float (*maximum)(const float* values, size_t count);
   // Sum of exp(value - maximum) in fixed point: its order cannot matter.
   uint64_t (*fixed_sum)(const float* values, size_t count, float maximum);
-  // output[v] of one row, v in [first, last). shift[k] = log p_k and norm[k] = log Z_k; logits[k] are rows of the vocabulary.
+  // output[v] of one row, v in [first, last). shift[k] = log p_k and norm[k] = log Z_k; logits[k]
+  // are rows of the vocabulary.
   void (*mix)(const float* const* logits, const float* log_exit, const float* log_norm,
               uint32_t exits, uint32_t first, uint32_t last, float* output);
   bool (*finite)(const float* values, size_t count);

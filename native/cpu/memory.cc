@@ -32,8 +32,8 @@ void* allocate(size_t bytes) {
   if (bytes >= 2 * kHugePage) {
     // Aligned to a huge page by mapping one more and giving the ends back.
     const size_t size = round_up(bytes, kHugePage);
-    void* mapped = mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* mapped =
+        mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mapped == MAP_FAILED) fail(bytes);
     std::byte* start = static_cast<std::byte*>(mapped);
     const size_t before = round_up(reinterpret_cast<uintptr_t>(start), kHugePage) -

@@ -15,8 +15,8 @@ namespace nvium::cpu {
 
 #include "kernels/pack.h"
 // The dot before what is built on it.
-#include "kernels/dot_portable.h"
 #include "kernels/dot.h"
+#include "kernels/dot_portable.h"
 // And the rest.
 #include "kernels/attention.h"
 #include "kernels/draw.h"

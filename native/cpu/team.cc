@@ -13,7 +13,8 @@
 namespace nvium::cpu {
 namespace {
 
-// About 0.2 ms of spinning covers the serial parts of a step; then the processor is offered to others, and then the thread sleeps.
+// About 0.2 ms of spinning covers the serial parts of a step; then the processor is offered to
+// others, and then the thread sleeps.
 constexpr uint32_t kSpins = 4096;
 constexpr uint32_t kYields = 256;
 
@@ -104,7 +105,8 @@ void Team::serve(uint32_t id) {
   numerics::with_flushing([&] {
     for (uint32_t seen = 0;;) {
       uint32_t generation;
-      for (uint32_t spins = 0; (generation = generation_.load(std::memory_order_acquire)) == seen;) {
+      for (uint32_t spins = 0;
+           (generation = generation_.load(std::memory_order_acquire)) == seen;) {
         if (++spins < kSpins) {
           pause();
         } else if (spins < kSpins + kYields) {

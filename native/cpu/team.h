@@ -1,4 +1,5 @@
-// A team of threads that stay: fork and join in well under a microsecond while there is work, asleep when there is none.
+// A team of threads that stay: fork and join in well under a microsecond while there is work,
+// asleep when there is none.
 #pragma once
 
 #include <atomic>
@@ -14,8 +15,9 @@ std::vector<int> allowed_processors();
 
 class Team {
  public:
-  // `threads` >= 1, the caller of `run` included. With `place`, each thread keeps to a processor of its own as long as there are
-  // enough: a woken thread otherwise starts on its waker's processor, and two threads are slower than one.
+  // `threads` >= 1, the caller of `run` included. With `place`, each thread keeps to a processor of
+  // its own as long as there are enough: a woken thread otherwise starts on its waker's processor,
+  // and two threads are slower than one.
   Team(uint32_t threads, bool place);
   ~Team();
   Team(const Team&) = delete;
@@ -23,7 +25,8 @@ class Team {
 
   uint32_t size() const { return uint32_t(workers_.size()) + 1; }
 
-  // Calls work(0) here and work(1) … work(size - 1) on the others, and returns when all have returned. `work` must not throw.
+  // Calls work(0) here and work(1) … work(size - 1) on the others, and returns when all have
+  // returned. `work` must not throw.
   template <class Work>
   void run(const Work& work) {
     dispatch([](const void* w, uint32_t id) { (*static_cast<const Work*>(w))(id); }, &work);

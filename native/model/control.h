@@ -12,7 +12,8 @@ namespace nvium {
 
 class Control {
  public:
-  // `abort` and `progress` may be null; they are written and read from different threads. `closing` stops every job of an environment.
+  // `abort` and `progress` may be null; they are written and read from different threads. `closing`
+  // stops every job of an environment.
   Control(int32_t* abort, double* progress, std::shared_ptr<const std::atomic<bool>> closing)
       : abort_(abort), progress_(progress), closing_(std::move(closing)) {}
   Control() = default;

@@ -1,4 +1,5 @@
-// Exits: the router that decides whether a token leaves, and the outlet that turns its hidden state into logits (SPEC §1).
+// Exits: the router that decides whether a token leaves, and the outlet that turns its hidden state
+// into logits (SPEC §1).
 #include <cstring>
 
 #include "model.h"
@@ -19,7 +20,8 @@ void Model::reserve_exits(uint32_t rows) {
   }
   const auto make = [&](size_t width) { return Buffer(backend_, rows * width * sizeof(float)); };
   Buffer exit_rows = make(plan_.hidden_size), outlet = make(plan_.hidden_size),
-         adapted = make(adapter), in = make(inner), out = make(outer), head = make(std::max(plan_.vocab_size, 2u));
+         adapted = make(adapter), in = make(inner), out = make(outer),
+         head = make(std::max(plan_.vocab_size, 2u));
   exit_rows_ = std::move(exit_rows);
   outlet_ = std::move(outlet);
   adapter_ = std::move(adapted);
@@ -102,7 +104,8 @@ void Model::emit(uint32_t m, const float* hidden, std::span<const Draw> draws, u
   for (size_t r = 0; r < draws.size(); r++) {
     if (tokens[r] == kNoToken) {
       const std::string where = "head " + std::to_string(m + 1);
-      throw Failure{"ERR_NVIUM_NON_FINITE", "A value that is not finite came out of " + where + ".",
+      throw Failure{"ERR_NVIUM_NON_FINITE",
+                    "A value that is not finite came out of " + where + ".",
                     {{"where", where}}};
     }
   }

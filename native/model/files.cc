@@ -13,7 +13,8 @@ namespace {
 
 class File {
  public:
-  explicit File(const std::string& path) : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+  explicit File(const std::string& path)
+      : path_(path), fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
     if (fd_ < 0) fail(std::string("could not be opened: ") + std::strerror(errno));
   }
   File(File&& other) noexcept : path_(std::move(other.path_)), fd_(std::exchange(other.fd_, -1)) {}
@@ -51,8 +52,8 @@ class Files final : public TensorSource {
   }
 
   void read(const TensorPlan& tensor, uint32_t first, uint32_t count, std::byte* out) override {
-    files_[tensor.file].read(tensor.offset + first * tensor.row_bytes(),
-                             count * tensor.row_bytes(), out);
+    files_[tensor.file].read(tensor.offset + first * tensor.row_bytes(), count * tensor.row_bytes(),
+                             out);
   }
 
  private:

@@ -21,7 +21,9 @@ Model::Model(Backend& backend, Plan plan, TensorSource& source, const Control& c
       shape_(cache_shape(plan_)),
       cache_(backend, shape_.block_bytes()),
       boundary_(backend, size_t(kBlockPositions) * plan_.hidden_size * sizeof(float)) {
-  const auto rows = [&](size_t width) { return Buffer(backend_, kChunkRows * width * sizeof(float)); };
+  const auto rows = [&](size_t width) {
+    return Buffer(backend_, kChunkRows * width * sizeof(float));
+  };
   hidden_ = rows(plan_.hidden_size);
   qkv_ = rows(shape_.qkv_width());
   attention_ = rows(shape_.query_width());
@@ -78,7 +80,8 @@ void Model::project(const Projection& projection) {
 
 void Model::require_finite(const float* values, size_t count, const std::string& where) {
   if (backend_.finite(values, count)) return;
-  throw Failure{"ERR_NVIUM_NON_FINITE", "A value that is not finite came out of " + where + ".",
+  throw Failure{"ERR_NVIUM_NON_FINITE",
+                "A value that is not finite came out of " + where + ".",
                 {{"where", where}}};
 }
 

@@ -1,4 +1,5 @@
-// The model, written once over Backend: what a segment, an exit and an outlet compute. Which of them runs when is step.h.
+// The model, written once over Backend: what a segment, an exit and an outlet compute. Which of
+// them runs when is step.h.
 #pragma once
 
 #include <memory>
@@ -45,22 +46,26 @@ class Model {
   Memory memory() const;
   const Work& work() const { return work_; }
 
-  // Makes room for blocks [0, cache) and [0, boundary), zeroes the cache blocks `fresh`, and extends the rotary table to `positions`.
+  // Makes room for blocks [0, cache) and [0, boundary), zeroes the cache blocks `fresh`, and
+  // extends the rotary table to `positions`.
   void reserve(uint32_t cache, uint32_t boundary, std::span<const uint32_t> fresh,
                uint32_t positions);
 
-  // The bytes of a block of either pool that exists, for tests of equality. Throws Failure (ERR_NVIUM_INVALID_ARG).
+  // The bytes of a block of either pool that exists, for tests of equality. Throws Failure
+  // (ERR_NVIUM_INVALID_ARG).
   std::vector<std::byte> read_block(bool cache, uint32_t block);
 
   // --- segment.cc ---
 
-  // Runs segment `m` over the spans and moves each sequence's frontier, chunk by chunk. The last row of spans[i] is kept as row i
-  // of exit_rows(). Throws Failure (ERR_NVIUM_NON_FINITE, the chunk undone) and Aborted (between chunks).
+  // Runs segment `m` over the spans and moves each sequence's frontier, chunk by chunk. The last
+  // row of spans[i] is kept as row i of exit_rows(). Throws Failure (ERR_NVIUM_NON_FINITE, the
+  // chunk undone) and Aborted (between chunks).
   void advance(uint32_t m, std::span<const Advance> spans, const Control& control);
   const float* exit_rows() const { return exit_rows_.floats(); }
   void move_exit_row(uint32_t from, uint32_t to);
 
-  // One chunk without boundaries and checks: `rows` rows in hidden() go through segment `m` in place.
+  // One chunk without boundaries and checks: `rows` rows in hidden() go through segment `m` in
+  // place.
   void run_segment(uint32_t m, std::span<const Span> spans, uint32_t rows);
   float* hidden() { return hidden_.floats(); }
   void embed(std::span<const uint32_t> tokens);
@@ -70,11 +75,13 @@ class Model {
 
   // Makes room for `rows` rows at the exits.
   void reserve_exits(uint32_t rows);
-  // Router m: out[2 r] continue and out[2 r + 1] exit logit of row r, in host memory. Throws Failure (ERR_NVIUM_NON_FINITE).
+  // Router m: out[2 r] continue and out[2 r + 1] exit logit of row r, in host memory. Throws
+  // Failure (ERR_NVIUM_NON_FINITE).
   void route(uint32_t m, const float* hidden, uint32_t rows, float* out);
   // Outlet m, one token drawn a row. Throws Failure (ERR_NVIUM_NON_FINITE).
   void emit(uint32_t m, const float* hidden, std::span<const Draw> draws, uint32_t* tokens);
-  // Outlet m, the logits themselves: [rows, vocab] on the device. Throws Failure (ERR_NVIUM_NON_FINITE).
+  // Outlet m, the logits themselves: [rows, vocab] on the device. Throws Failure
+  // (ERR_NVIUM_NON_FINITE).
   void logits(uint32_t m, const float* hidden, uint32_t rows, float* out);
 
  private:

@@ -1,4 +1,5 @@
-// The checked description of a checkpoint, as lib/checkpoint/plan.ts gives it. Indices and shapes were checked there.
+// The checked description of a checkpoint, as lib/checkpoint/plan.ts gives it. Indices and shapes
+// were checked there.
 #pragma once
 
 #include <cstdint>

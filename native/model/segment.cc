@@ -25,7 +25,8 @@ void each_block(uint32_t begin, uint32_t end, const Visit& visit) {
   }
 }
 
-// Copy-on-write: blocks of [begin, end) that others hold are copied to their spares before they are written.
+// Copy-on-write: blocks of [begin, end) that others hold are copied to their spares before they are
+// written.
 void own(Backend& backend, const BlockStore& store, BlockTable& table, uint32_t begin,
          uint32_t end) {
   each_block(begin, end, [&](uint32_t block, uint32_t, uint32_t) {

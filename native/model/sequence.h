@@ -1,4 +1,5 @@
-// One sequence of a call, as the caller's bookkeeping (lib/cache) describes it. The native side keeps nothing of it between calls.
+// One sequence of a call, as the caller's bookkeeping (lib/cache) describes it. The native side
+// keeps nothing of it between calls.
 #pragma once
 
 #include <cstdint>
@@ -8,17 +9,19 @@ namespace nvium {
 
 constexpr int32_t kNoBlock = -1;
 
-// Which blocks hold a sequence's positions: entry b is for positions [64 b, 64 b + 64). Where `spare` names a block, the one in
-// `block` is shared and is copied there before a segment first writes to it.
+// Which blocks hold a sequence's positions: entry b is for positions [64 b, 64 b + 64). Where
+// `spare` names a block, the one in `block` is shared and is copied there before a segment first
+// writes to it.
 struct BlockTable {
   std::vector<int32_t> block;
   std::vector<int32_t> spare;
 };
 
 struct Sequence {
-  uint32_t length = 0;              // tokens there are, n
-  std::vector<uint32_t> tokens;     // of positions [length - tokens.size(), length), all from f_1 on
-  std::vector<uint8_t> generated;   // of positions [length - generated.size(), length), all from f_N on
+  uint32_t length = 0;           // tokens there are, n
+  std::vector<uint32_t> tokens;  // of positions [length - tokens.size(), length), all from f_1 on
+  std::vector<uint8_t>
+      generated;  // of positions [length - generated.size(), length), all from f_N on
   std::vector<uint32_t> frontiers;  // f_1 … f_N: positions each segment has processed
   BlockTable cache;
   std::vector<BlockTable> boundary;  // hidden rows waiting before segment m + 1, for m = 1 … N - 1

@@ -11,7 +11,7 @@ constexpr uint32_t kUndecided = UINT32_MAX;
 struct Climb {
   Sequence* sequence;
   const StepOptions* options;
-  uint32_t top = 0;            // the deepest segment that must run whatever the routers say, 0-based
+  uint32_t top = 0;  // the deepest segment that must run whatever the routers say, 0-based
   uint32_t exit = kUndecided;  // segment the token left at, 0-based
   uint32_t token = 0;
   float remaining = 1;  // R: probability of having stayed so far
@@ -31,8 +31,7 @@ uint32_t deepest_overdue(const Sequence& s, uint32_t max_pending) {
 
 bool leaves(Climb& climb, float stay, float go, float router_temp) {
   if (climb.options->router_temperature == 0) return numerics::leaves_greedily(stay, go);
-  const float d =
-      numerics::difference(stay, go, router_temp * climb.options->router_temperature);
+  const float d = numerics::difference(stay, go, router_temp * climb.options->router_temperature);
   climb.remaining = numerics::stays(climb.remaining, d);
   return numerics::leaves(climb.uniform, climb.remaining);
 }

@@ -1,4 +1,5 @@
-// The cascade: which segments run, who leaves where, and how frontiers move. This rule lives here and nowhere else.
+// The cascade: which segments run, who leaves where, and how frontiers move. This rule lives here
+// and nowhere else.
 #pragma once
 
 #include <optional>
@@ -12,10 +13,10 @@
 namespace nvium {
 
 struct StepOptions {
-  float temperature = 1;         // of the head; 0: its largest logit
-  uint32_t top_k = 0;            // 0: all
-  float router_temperature = 1;  // 0: leave where leaving is the more probable
-  uint32_t max_pending = 15;     // UINT32_MAX: no bound
+  float temperature = 1;          // of the head; 0: its largest logit
+  uint32_t top_k = 0;             // 0: all
+  float router_temperature = 1;   // 0: leave where leaving is the more probable
+  uint32_t max_pending = 15;      // UINT32_MAX: no bound
   std::optional<uint32_t> force;  // append this token instead of the one drawn
 };
 
@@ -26,8 +27,8 @@ struct StepResult {
   uint32_t layers_run;  // by the new row: more than the exit's when a boundary was overdue
 };
 
-// Draws and appends one token for each sequence (options[i], results[i]). Throws Failure and Aborted: then no sequence has a new
-// token, though frontiers may have moved.
+// Draws and appends one token for each sequence (options[i], results[i]). Throws Failure and
+// Aborted: then no sequence has a new token, though frontiers may have moved.
 void step(Model& model, std::span<Sequence> sequences, std::span<const StepOptions> options,
           const Control& control, std::span<StepResult> results);
 

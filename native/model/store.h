@@ -1,5 +1,6 @@
-// Memory of fixed-size blocks, handed out by number. Who owns which block is the caller's bookkeeping (lib/cache); here a number is
-// just a place, and places come into being when they are first reserved.
+// Memory of fixed-size blocks, handed out by number. Who owns which block is the caller's
+// bookkeeping (lib/cache); here a number is just a place, and places come into being when they are
+// first reserved.
 #pragma once
 
 #include <algorithm>
@@ -14,9 +15,11 @@ class BlockStore {
   BlockStore(Backend& backend, size_t block_bytes)
       : backend_(backend),
         block_bytes_(block_bytes),
-        per_chunk_(uint32_t(std::clamp<size_t>(kChunkBytes / std::max<size_t>(block_bytes, 1), 1, 64))) {}
+        per_chunk_(
+            uint32_t(std::clamp<size_t>(kChunkBytes / std::max<size_t>(block_bytes, 1), 1, 64))) {}
 
-  // Makes blocks [0, count) exist. Throws Failure (ERR_NVIUM_OUT_OF_MEMORY) and keeps those there are.
+  // Makes blocks [0, count) exist. Throws Failure (ERR_NVIUM_OUT_OF_MEMORY) and keeps those there
+  // are.
   void reserve(uint32_t count) {
     while (size_t(chunks_.size()) * per_chunk_ < count) {
       chunks_.emplace_back(backend_, per_chunk_ * block_bytes_);

@@ -10,8 +10,8 @@
 namespace nvium {
 namespace {
 
-// One stored tensor's place in a packed matrix: its rows go to consecutive rows from `first_row` on, or, for one of a pair whose
-// tiles take turns, to every second tile.
+// One stored tensor's place in a packed matrix: its rows go to consecutive rows from `first_row`
+// on, or, for one of a pair whose tiles take turns, to every second tile.
 struct Part {
   TensorIndex tensor;
   uint32_t first_row;
@@ -64,9 +64,12 @@ float widen(DType type, const std::byte* at) {
   float single;
   std::memcpy(&half, at, 2);
   switch (type) {
-    case DType::bf16: return numerics::bf16_to_float(half);
-    case DType::f16: return numerics::f16_to_float(half);
-    case DType::f32: break;
+    case DType::bf16:
+      return numerics::bf16_to_float(half);
+    case DType::f16:
+      return numerics::f16_to_float(half);
+    case DType::f32:
+      break;
   }
   std::memcpy(&single, at, 4);
   return single;
@@ -134,7 +137,8 @@ class Loader {
   void layer(Layer& layer, const LayerPlan& p) {
     vector(layer.input_norm, p.input_norm);
     const uint32_t queries = plan_.tensors[p.query].rows, keys = plan_.tensors[p.key].rows;
-    matrix(layer.qkv, {{p.query, 0, false}, {p.key, queries, false}, {p.value, queries + keys, false}});
+    matrix(layer.qkv,
+           {{p.query, 0, false}, {p.key, queries, false}, {p.value, queries + keys, false}});
     matrix(layer.output, {{p.output, 0, false}});
     vector(layer.post_norm, p.post_norm);
     matrix(layer.gate_up, {{p.gate, 0, true}, {p.up, kTileRows, true}});
@@ -185,7 +189,8 @@ class Loader {
   }
 
   void vector(const float*& v, TensorIndex tensor) {
-    items_.push_back({take(plan_.tensors[tensor].rows * sizeof(float)), {{tensor, 0, false}}, nullptr, &v});
+    items_.push_back(
+        {take(plan_.tensors[tensor].rows * sizeof(float)), {{tensor, 0, false}}, nullptr, &v});
   }
 
   size_t take(size_t bytes) {
@@ -203,7 +208,8 @@ class Loader {
       std::fill(tile_.begin(), tile_.end(), std::byte{0});
       for (const Part& part : item.parts) {
         const TensorPlan& tensor = plan_.tensors[part.tensor];
-        // The rows of the tensor that lie in this tile are consecutive: find the first and how many.
+        // The rows of the tensor that lie in this tile are consecutive: find the first and how
+        // many.
         uint32_t first = 0, count = 0;
         if (part.paired) {
           if (t % 2 != part.first_row / kTileRows) continue;
@@ -278,7 +284,8 @@ uint64_t stored_bytes(const Plan& plan) {
     if (p.adapter) used.insert({p.adapter->up, p.adapter->down});
   };
   for (const LayerPlan& l : plan.layer_plans) {
-    used.insert({l.input_norm, l.query, l.key, l.value, l.output, l.post_norm, l.gate, l.up, l.down});
+    used.insert(
+        {l.input_norm, l.query, l.key, l.value, l.output, l.post_norm, l.gate, l.up, l.down});
   }
   for (const ExitPlan& e : plan.exits) {
     outlet(e.outlet);

@@ -1,4 +1,5 @@
-// The weights as the device holds them: every matrix in tiles, in the order a step reads them, every vector as fp32.
+// The weights as the device holds them: every matrix in tiles, in the order a step reads them,
+// every vector as fp32.
 #pragma once
 
 #include <cstddef>
@@ -62,15 +63,15 @@ class TensorSource {
   virtual void read(const TensorPlan& tensor, uint32_t first, uint32_t count, std::byte* out) = 0;
 };
 
-// Reads the checkpoint's files with pread, so that a file that shrinks is an error and not a fault. Throws Failure
-// (ERR_NVIUM_IO).
+// Reads the checkpoint's files with pread, so that a file that shrinks is an error and not a fault.
+// Throws Failure (ERR_NVIUM_IO).
 std::unique_ptr<TensorSource> open_files(const Plan& plan);
 
 // Bytes of all tensors the plan uses: what `control.progress` counts up to.
 uint64_t stored_bytes(const Plan& plan);
 
-// Reads, checks and packs. Throws Failure: ERR_NVIUM_MODEL_FORMAT for values that are not finite or tied tensors that differ,
-// ERR_NVIUM_IO, ERR_NVIUM_OUT_OF_MEMORY; Aborted.
+// Reads, checks and packs. Throws Failure: ERR_NVIUM_MODEL_FORMAT for values that are not finite or
+// tied tensors that differ, ERR_NVIUM_IO, ERR_NVIUM_OUT_OF_MEMORY; Aborted.
 Weights load_weights(Backend& backend, const Plan& plan, TensorSource& source,
                      const Control& control);
 

@@ -1,5 +1,5 @@
-// Attention over KV blocks: both of its products are the dot on tiles, so rows of a span and query heads of a group share each
-// block read.
+// Attention over KV blocks: both of its products are the dot on tiles, so rows of a span and query
+// heads of a group share each block read.
 #pragma once
 
 namespace {
@@ -12,7 +12,8 @@ inline void store_element(DType type, std::byte* at, size_t index, float value) 
   }
 }
 
-// Rotates the query and key heads of a row in place, then writes its keys and values into the block.
+// Rotates the query and key heads of a row in place, then writes its keys and values into the
+// block.
 void append_rows(const Attention& a, const Span& span, uint32_t first, uint32_t last) {
   const CacheShape& shape = a.shape;
   const uint32_t dim = shape.head_dim, half = dim / 2;
@@ -89,8 +90,8 @@ void attend_unit(const AttentionUnit& unit) {
     return unit.kv_head * share + (unit.first + pair) % share;
   };
   for (uint32_t pair = 0; pair < group; pair++) {
-    const float* query = a.qkv + (unit.span->first_row + row_of(pair)) * row_width +
-                         size_t(head_of(pair)) * dim;
+    const float* query =
+        a.qkv + (unit.span->first_row + row_of(pair)) * row_width + size_t(head_of(pair)) * dim;
     store_operand(shape.type, dim, group, queries + pair * 4, [=](uint32_t i) { return query[i]; });
   }
 

@@ -1,5 +1,6 @@
-// The dot on one tile with AVX-512 and AVX-512-BF16: lanes hold outputs, so there is no horizontal sum, and up to eight rows share
-// each weight loaded. A chunk of a tile stays in the first-level cache for the later blocks of rows.
+// The dot on one tile with AVX-512 and AVX-512-BF16: lanes hold outputs, so there is no horizontal
+// sum, and up to eight rows share each weight loaded. A chunk of a tile stays in the first-level
+// cache for the later blocks of rows.
 #pragma once
 
 namespace {
@@ -49,7 +50,8 @@ struct Lanes<DType::f16> {
   }
 };
 
-// `Rows` rows through the chunk of `pairs` pairs at `w`; x is the chunk's operand of the first row, `group` the group's rows.
+// `Rows` rows through the chunk of `pairs` pairs at `w`; x is the chunk's operand of the first row,
+// `group` the group's rows.
 template <DType type, uint32_t Rows>
 inline void dot_chunk(const std::byte* w, const std::byte* x, size_t group, uint32_t pairs,
                       bool prefetch, float (*totals)[kTileRows]) {
@@ -109,14 +111,30 @@ void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t group, u
     for (uint32_t r = 0; r < group; r += 8, x += 32) {
       const bool first = r == 0;
       switch (group - r) {
-        case 1: dot_chunk<type, 1>(w, x, group, count, first, totals + r); break;
-        case 2: dot_chunk<type, 2>(w, x, group, count, first, totals + r); break;
-        case 3: dot_chunk<type, 3>(w, x, group, count, first, totals + r); break;
-        case 4: dot_chunk<type, 4>(w, x, group, count, first, totals + r); break;
-        case 5: dot_chunk<type, 5>(w, x, group, count, first, totals + r); break;
-        case 6: dot_chunk<type, 6>(w, x, group, count, first, totals + r); break;
-        case 7: dot_chunk<type, 7>(w, x, group, count, first, totals + r); break;
-        default: dot_chunk<type, 8>(w, x, group, count, first, totals + r); break;
+        case 1:
+          dot_chunk<type, 1>(w, x, group, count, first, totals + r);
+          break;
+        case 2:
+          dot_chunk<type, 2>(w, x, group, count, first, totals + r);
+          break;
+        case 3:
+          dot_chunk<type, 3>(w, x, group, count, first, totals + r);
+          break;
+        case 4:
+          dot_chunk<type, 4>(w, x, group, count, first, totals + r);
+          break;
+        case 5:
+          dot_chunk<type, 5>(w, x, group, count, first, totals + r);
+          break;
+        case 6:
+          dot_chunk<type, 6>(w, x, group, count, first, totals + r);
+          break;
+        case 7:
+          dot_chunk<type, 7>(w, x, group, count, first, totals + r);
+          break;
+        default:
+          dot_chunk<type, 8>(w, x, group, count, first, totals + r);
+          break;
       }
     }
   }

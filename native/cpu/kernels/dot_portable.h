@@ -1,4 +1,5 @@
-// The dot on one tile, for any processor: plain loops over the 32 outputs, which any compiler turns into what vectors there are.
+// The dot on one tile, for any processor: plain loops over the 32 outputs, which any compiler turns
+// into what vectors there are.
 #pragma once
 
 namespace {

@@ -54,9 +54,8 @@ Best draw_kept(const float* logits, const Draw& draw, const uint32_t* kept, uint
   Best best{kLowest, kNoToken};
   for (uint32_t i = 0; i < count; i++) {
     const uint32_t token = kept[i];
-    const float score =
-        logits[token] / draw.temperature +
-        numerics::token_noise(draw.seed, draw.stream, draw.position, token);
+    const float score = logits[token] / draw.temperature +
+                        numerics::token_noise(draw.seed, draw.stream, draw.position, token);
     if (better(score, token, best)) best = {score, token};
   }
   return best;
@@ -70,7 +69,8 @@ float maximum(const float* values, size_t count) {
 
 uint64_t fixed_sum(const float* values, size_t count, float maximum) {
   uint64_t sum = 0;
-  for (size_t i = 0; i < count; i++) sum += numerics::fixed_point(numerics::exp(values[i] - maximum));
+  for (size_t i = 0; i < count; i++)
+    sum += numerics::fixed_point(numerics::exp(values[i] - maximum));
   return sum;
 }
 

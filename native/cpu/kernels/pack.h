@@ -1,4 +1,5 @@
-// Rows to operands: RMSNorm where asked for, rounding to the matrix's operand type, interleaving by groups.
+// Rows to operands: RMSNorm where asked for, rounding to the matrix's operand type, interleaving by
+// groups.
 #pragma once
 
 namespace {
@@ -14,7 +15,8 @@ void normalize_row(const float* input, const float* weight, float epsilon, uint3
   for (uint32_t i = 0; i < width; i++) output[i] = numerics::normalised(input[i], scale, weight[i]);
 }
 
-// Stores one row of a group of `group` rows, `at` being the row's first element. `value(i)` is element i.
+// Stores one row of a group of `group` rows, `at` being the row's first element. `value(i)` is
+// element i.
 template <class Value>
 inline void store_operand(DType type, uint32_t cols, uint32_t group, std::byte* at,
                           const Value& value) {
@@ -22,7 +24,8 @@ inline void store_operand(DType type, uint32_t cols, uint32_t group, std::byte* 
   if (type == DType::bf16) {
     uint32_t* out = reinterpret_cast<uint32_t*>(at);
     const auto pair = [&](float low, float high) {
-      return uint32_t(numerics::bf16_from_float(low)) | uint32_t(numerics::bf16_from_float(high)) << 16;
+      return uint32_t(numerics::bf16_from_float(low)) | uint32_t(numerics::bf16_from_float(high))
+                                                            << 16;
     };
     if (group == 1) {
       for (uint32_t p = 0; p < pairs; p++) out[p] = pair(value(2 * p), value(2 * p + 1));

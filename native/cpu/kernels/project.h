@@ -3,7 +3,8 @@
 
 namespace {
 
-// One row of one output tile: bias, activation, residual. Done on all 32 lanes, stored for the `count` that exist.
+// One row of one output tile: bias, activation, residual. Done on all 32 lanes, stored for the
+// `count` that exist.
 inline void finish(const Projection& p, const float* total, const float* up, size_t at,
                    uint32_t column, uint32_t count) {
   float value[kTileRows];
@@ -12,7 +13,8 @@ inline void finish(const Projection& p, const float* total, const float* up, siz
     for (uint32_t n = 0; n < count; n++) value[n] += p.bias[column + n];
   }
   switch (p.activation) {
-    case Activation::none: break;
+    case Activation::none:
+      break;
     case Activation::silu:
       for (uint32_t n = 0; n < kTileRows; n++) value[n] = numerics::silu(value[n]);
       break;

@@ -1,4 +1,5 @@
-// The table of one instruction set, from the functions the headers before gave this translation unit.
+// The table of one instruction set, from the functions the headers before gave this translation
+// unit.
 #pragma once
 
 namespace {

@@ -87,11 +87,13 @@ NVIUM_FN float log(float x) {
 }
 
 // log1p(x) for -1 < x < inf, without the special cases.
-// With e the exponent of 1 + x, f = (1 + x) 2^-e - 1 = x 2^-e + (2^-e - 1): scaling x is exact, and
+// With e the exponent of 1 + x, f = (1 + x) 2^-e - 1 = x 2^-e + (2^-e - 1). Scaling x is exact, and
 // so are the term in parentheses, until 2^-e stops mattering, and, with m in [3/4, 3/2), the sum of
-// the two (by Sterbenz' lemma). Near 0, f is x.
+// the two (by Sterbenz' lemma). Near 0, f is x. For positive x the exponent is that of the float
+// below 1 + x, because 1 + x may have been rounded up to 3/2, where the lemma begins to hold.
 NVIUM_FN float log1p_of_normal(float x) {
-  const uint32_t e = logarithm_exponent(1.0f + x);
+  const uint32_t positive = 1u - (bits(x) >> 31);
+  const uint32_t e = logarithm_exponent(from_bits(bits(1.0f + x) - positive));
   const float scaled = from_bits(bits(x) - (e << 23));
   const float power = from_bits(0x3f800000u - (e << 23));
   const float rest = static_cast<int32_t>(e) > 64 ? -1.0f : power - 1.0f;

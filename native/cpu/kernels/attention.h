@@ -2,6 +2,14 @@
 // heads of a group share each block read.
 #pragma once
 
+#include "../../numerics/rotary.h"
+#include "../../numerics/sums.h"
+#include "../../numerics/types.h"
+#include "../kernels.h"
+#include "dot.h"
+#include "pack.h"
+
+namespace nvium::cpu {
 namespace {
 
 inline void store_element(DType type, std::byte* at, size_t index, float value) {
@@ -158,3 +166,4 @@ void attend_unit(const AttentionUnit& unit) {
 }
 
 }  // namespace
+}  // namespace nvium::cpu

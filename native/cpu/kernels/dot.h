@@ -1,6 +1,16 @@
 // The dot on one tile, by the matrix's type.
 #pragma once
 
+#include "../kernels.h"
+
+// The pragma of an instruction set defines these as the compiler option would.
+#if defined(__AVX512BF16__)
+#include "dot_avx512.h"
+#else
+#include "dot_portable.h"
+#endif
+
+namespace nvium::cpu {
 namespace {
 
 inline void dot_tile(DType type, const std::byte* tile, const std::byte* operand, uint32_t group,
@@ -16,3 +26,4 @@ inline void dot_tile(DType type, const std::byte* tile, const std::byte* operand
 }
 
 }  // namespace
+}  // namespace nvium::cpu

@@ -3,6 +3,10 @@
 // cache for the later blocks of rows.
 #pragma once
 
+#include "../../numerics/dot.h"
+#include "../kernels.h"
+
+namespace nvium::cpu {
 namespace {
 
 // How far ahead of its loads a kernel asks for weights, in bytes.
@@ -141,3 +145,4 @@ void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t group, u
 }
 
 }  // namespace
+}  // namespace nvium::cpu

@@ -2,6 +2,11 @@
 // into what vectors there are.
 #pragma once
 
+#include "../../numerics/dot.h"
+#include "../../numerics/types.h"
+#include "../kernels.h"
+
+namespace nvium::cpu {
 namespace {
 
 // One step for all outputs of a tile: acc[n] = fma(weight n, x, acc[n]).
@@ -53,3 +58,4 @@ void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t group, u
 }
 
 }  // namespace
+}  // namespace nvium::cpu

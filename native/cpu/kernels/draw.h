@@ -1,6 +1,12 @@
 // From logits to tokens and laws.
 #pragma once
 
+#include "../../numerics/noise.h"
+#include "../../numerics/sums.h"
+#include "../../numerics/types.h"
+#include "../kernels.h"
+
+namespace nvium::cpu {
 namespace {
 
 inline bool better(float score, uint32_t token, const Best& best) {
@@ -95,3 +101,4 @@ bool all_finite(const float* values, size_t count) {
 }
 
 }  // namespace
+}  // namespace nvium::cpu

@@ -2,6 +2,11 @@
 // groups.
 #pragma once
 
+#include "../../numerics/sums.h"
+#include "../../numerics/types.h"
+#include "../kernels.h"
+
+namespace nvium::cpu {
 namespace {
 
 // 1 / sqrt(mean square + epsilon) of a row, by docs/numerics.md.
@@ -61,3 +66,4 @@ void pack_rows(const Pack& pack, uint32_t first, uint32_t last) {
 }
 
 }  // namespace
+}  // namespace nvium::cpu

@@ -1,6 +1,11 @@
 // Products: the dot on a run of tiles, and what follows it while the sums are at hand.
 #pragma once
 
+#include "../../numerics/functions.h"
+#include "../kernels.h"
+#include "dot.h"
+
+namespace nvium::cpu {
 namespace {
 
 // One row of one output tile: bias, activation, residual. Done on all 32 lanes, stored for the
@@ -55,3 +60,4 @@ void project_tiles(const Projection& p, const std::byte* operand, uint32_t first
 }
 
 }  // namespace
+}  // namespace nvium::cpu

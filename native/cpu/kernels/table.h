@@ -2,6 +2,12 @@
 // unit.
 #pragma once
 
+#include "attention.h"
+#include "draw.h"
+#include "pack.h"
+#include "project.h"
+
+namespace nvium::cpu {
 namespace {
 
 constexpr Kernels make_kernels(const char* name) {
@@ -20,3 +26,4 @@ constexpr Kernels make_kernels(const char* name) {
 }
 
 }  // namespace
+}  // namespace nvium::cpu

@@ -77,17 +77,17 @@ bool is_negative_zero(float x) { return numerics::bits(x) == 0x80000000u; }
 
 TEST(errors) {
   CHECK_ERROR(
-      exp, 0.88, [](double x) { return std::exp(x); }, -87.3365f, 88.7228f);
+      exp, 0.9, [](double x) { return std::exp(x); }, -87.3365f, 88.7228f);
   CHECK_ERROR(
-      log, 0.92, [](double x) { return std::log(x); }, 0x1p-126f, 3.4e38f);
+      log, 0.94, [](double x) { return std::log(x); }, 0x1p-126f, 3.4e38f);
   CHECK_ERROR(
-      log1p, 0.92, [](double x) { return std::log1p(x); }, -0x1.fffffep-1f, 3.4e38f);
+      log1p, 0.94, [](double x) { return std::log1p(x); }, -0x1.fffffep-1f, 3.4e38f);
   CHECK_ERROR(
-      erf, 1.25, [](double x) { return std::erf(x); }, -3.4e38f, 3.4e38f);
+      erf, 1.32, [](double x) { return std::erf(x); }, -3.4e38f, 3.4e38f);
   CHECK_ERROR(
-      sigmoid, 2.4, [](double x) { return 1 / (1 + std::exp(-x)); }, -87.3365f, 3.4e38f);
+      sigmoid, 2.41, [](double x) { return 1 / (1 + std::exp(-x)); }, -87.3365f, 3.4e38f);
   CHECK_ERROR(
-      log_sigmoid, 1.7,
+      log_sigmoid, 1.66,
       [](double x) { return (x < 0 ? x : 0) - std::log1p(std::exp(-std::fabs(x))); }, -3.4e38f,
       87.336f);
   CHECK_ERROR(
@@ -95,7 +95,7 @@ TEST(errors) {
   const Worst gelu = worst_error([](float x) { return numerics::gelu(x); },
                                  [](double x) { return x * 0.5 * std::erfc(-x * M_SQRT1_2); },
                                  -13.0f, 3.4e38f, 0x1p-122f);
-  check_error("gelu", gelu, 4.0);
+  check_error("gelu", gelu, 3.9);
 }
 
 TEST(exp_special_values) {

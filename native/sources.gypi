@@ -1,10 +1,13 @@
 {
   "variables": {
     "core_sources": [
+      "native/cpu/avx2.cc",
+      "native/cpu/avx512.cc",
       "native/cpu/avx512_bf16.cc",
       "native/cpu/cpu_backend.cc",
       "native/cpu/instruction_sets.cc",
       "native/cpu/memory.cc",
+      "native/cpu/neon.cc",
       "native/cpu/portable.cc",
       "native/cpu/team.cc",
       "native/model/evaluate.cc",

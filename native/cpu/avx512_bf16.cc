@@ -11,6 +11,8 @@
 #pragma GCC target( \
     "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c,prefer-vector-width=512")
 
+#define NVIUM_VECTOR "vector_avx512.h"
+#define NVIUM_AVX512_BF16
 #include "kernels/table.h"
 
 namespace nvium::cpu {

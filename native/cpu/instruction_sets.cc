@@ -88,21 +88,36 @@ bool agrees(const Kernels& kernels) {
              kPortableKernels.fixed_sum(logits.data(), logits.size(), maximum);
 }
 
-std::vector<const Kernels*> find() {
-  std::vector<const Kernels*> found;
+struct Candidate {
+  const Kernels* kernels;
+  bool present;  // in this processor
+};
+
+std::vector<Candidate> candidates() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool avx512_bf16 =
-      __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx2") &&
-      __builtin_cpu_supports("fma");
-  if (avx512_bf16) {
-    numerics::with_flushing([&] {
-      if (agrees(kAvx512Bf16Kernels)) found.push_back(&kAvx512Bf16Kernels);
-    });
-  }
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                      __builtin_cpu_supports("avx512dq");
+  return {{&kAvx512Bf16Kernels, avx512 && __builtin_cpu_supports("avx512bf16")},
+          {&kAvx512Kernels, avx512},
+          {&kAvx2Kernels, avx2}};
+#elif defined(__aarch64__)
+  return {{&kNeonKernels, true}};
+#else
+  return {};
 #endif
+}
+
+std::vector<const Kernels*> find() {
+  std::vector<const Kernels*> found;
+  numerics::with_flushing([&] {
+    for (const Candidate& c : candidates()) {
+      if (c.present && agrees(*c.kernels)) found.push_back(c.kernels);
+    }
+  });
   found.push_back(&kPortableKernels);
   return found;
 }

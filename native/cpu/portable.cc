@@ -1,4 +1,4 @@
-// The kernels compiled for the baseline of the architecture.
+// The kernels as plain C++, compiled for the baseline of the architecture.
 #include "kernels/table.h"
 
 namespace nvium::cpu {

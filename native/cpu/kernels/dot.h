@@ -1,11 +1,14 @@
-// The dot on one tile, by the matrix's type.
+// The dot on one tile: which of its forms this translation unit uses, and the choice by the
+// matrix's type.
 #pragma once
 
 #include "../kernels.h"
 
-// The pragma of an instruction set defines these as the compiler option would.
-#if defined(__AVX512BF16__)
-#include "dot_avx512.h"
+// A translation unit names its vectors before it includes anything of this folder: the macros of
+// the instruction set itself are no guide, since g++ 12 reads a whole file before a target pragma
+// defines them.
+#if defined(NVIUM_VECTOR)
+#include "dot_vector.h"
 #else
 #include "dot_portable.h"
 #endif

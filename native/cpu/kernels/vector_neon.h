@@ -1,0 +1,39 @@
+// The vectors dot_vector.h is written over: NEON of 64-bit Arm, which always has FMA. BFDOT is not
+// used: it rounds otherwise.
+#pragma once
+
+#include <arm_neon.h>
+
+#include "../kernels.h"
+
+namespace nvium::cpu {
+namespace {
+
+constexpr uint32_t kPassOutputs = 16;
+constexpr uint32_t kBlockRows = 4;
+
+struct Vector {
+  static constexpr uint32_t lanes = 4;
+  using Float = float32x4_t;
+  static Float zero() { return vdupq_n_f32(0); }
+  static Float load(const float* at) { return vld1q_f32(at); }
+  static void store(float* at, Float v) { vst1q_f32(at, v); }
+  static Float add(Float a, Float b) { return vaddq_f32(a, b); }
+  static Float fma(Float w, float x, Float acc) { return vfmaq_n_f32(acc, w, x); }
+  static Float widen(const uint16_t* f16) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(f16)));
+  }
+
+  using Pairs = uint32x4_t;
+  static Pairs load_pairs(const uint32_t* at) { return vld1q_u32(at); }
+  static Float multiply_pairs(Pairs w, uint32_t x, Float acc) {
+    const uint32x4_t high = vdupq_n_u32(0xffff0000), pair = vdupq_n_u32(x);
+    acc = vfmaq_f32(acc, vreinterpretq_f32_u32(vandq_u32(w, high)),
+                    vreinterpretq_f32_u32(vandq_u32(pair, high)));
+    return vfmaq_f32(acc, vreinterpretq_f32_u32(vshlq_n_u32(w, 16)),
+                     vreinterpretq_f32_u32(vshlq_n_u32(pair, 16)));
+  }
+};
+
+}  // namespace
+}  // namespace nvium::cpu

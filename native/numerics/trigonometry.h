@@ -85,7 +85,7 @@ NVIUM_FN double log2(double x) {
   return fma(artanh, 0x1.71547652b82fep+1, fma(artanh, 0x1.777d0ffda0d24p-55, e));
 }
 
-// 2^x for |x| <= 1000. Error below 1 ULP. Whole powers are exact.
+// 2^x for |x| <= 1000. Relative error below 2^-52. Whole powers are exact.
 NVIUM_FN double exp2(double x) {
   const double shifted = x + kRoundDoubleToInteger;
   const double n = shifted - kRoundDoubleToInteger;

@@ -109,7 +109,6 @@ TEST(exp_special_values) {
   CHECK_EQ(numerics::exp(88.72284f), kInf);
   CHECK_EQ(numerics::exp(3e38f), kInf);
   CHECK_EQ(numerics::exp(kInf), kInf);
-  CHECK(is_nan(numerics::exp(__builtin_nanf(""))));
 }
 
 // What the fixed-point sums and the merging of attention blocks rely on.
@@ -131,7 +130,6 @@ TEST(log_special_values) {
   CHECK(is_nan(numerics::log(-1.0f)));
   CHECK(is_nan(numerics::log(-0x1p-126f)));
   CHECK(is_nan(numerics::log(-kInf)));
-  CHECK(is_nan(numerics::log(__builtin_nanf(""))));
 }
 
 TEST(log1p_special_values) {
@@ -142,7 +140,6 @@ TEST(log1p_special_values) {
   CHECK_EQ(numerics::log1p(kInf), kInf);
   CHECK(is_nan(numerics::log1p(-1.5f)));
   CHECK(is_nan(numerics::log1p(-kInf)));
-  CHECK(is_nan(numerics::log1p(__builtin_nanf(""))));
 }
 
 TEST(erf_special_values) {
@@ -151,7 +148,6 @@ TEST(erf_special_values) {
   CHECK_EQ(numerics::erf(kInf), 1.0f);
   CHECK_EQ(numerics::erf(-kInf), -1.0f);
   CHECK_EQ(numerics::erf(3e38f), 1.0f);
-  CHECK(is_nan(numerics::erf(__builtin_nanf(""))));
   CHECK_EQ(numerics::erf(-0.7f), -numerics::erf(0.7f));
 }
 
@@ -174,4 +170,17 @@ TEST(activations_far_out) {
   CHECK_EQ(numerics::gelu(-1e30f), 0.0f);
   CHECK_EQ(numerics::gelu(-13.5f), 0.0f);
   CHECK(numerics::gelu(-12.9f) < 0.0f);
+}
+
+TEST(nan_passes_through) {
+  for (const float nan : {__builtin_nanf(""), -__builtin_nanf("")}) {
+    CHECK(is_nan(numerics::exp(nan)));
+    CHECK(is_nan(numerics::log(nan)));
+    CHECK(is_nan(numerics::log1p(nan)));
+    CHECK(is_nan(numerics::erf(nan)));
+    CHECK(is_nan(numerics::sigmoid(nan)));
+    CHECK(is_nan(numerics::log_sigmoid(nan)));
+    CHECK(is_nan(numerics::silu(nan)));
+    CHECK(is_nan(numerics::gelu(nan)));
+  }
 }

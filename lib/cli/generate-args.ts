@@ -3,8 +3,10 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import type { GenerateOptions } from "../generate.js";
+import type { LoadOptions } from "../model.js";
 import { oneOf, realNumber, seed64, wholeNumber } from "./options.js";
-import { type GenerateOptions, type LoadOptions, UsageError } from "./types.js";
+import { UsageError } from "./types.js";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
 const DEVICES = ["auto", "cpu", "cuda"] as const;
@@ -22,7 +24,7 @@ Options:
       --no-stdin              never read the prompt from standard input
   -n, --max-new-tokens <n>    tokens to generate at most (default: 200)
       --seed <n>              0 to 2^64 - 1; the same seed gives the same text
-                              (default: random, shown at the end)
+                              (default: random below 2^32, shown at the end)
       --stop <text>           end before this text; may be given several times
 
 Drawing (without these, tokens are drawn from the model's exact mixture):

@@ -1,8 +1,10 @@
+import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import type { GenerateResult } from "../generate.js";
 import { generateHelp, parseGenerate, type Settings } from "./generate-args.js";
 import { createProgressLine, printable } from "./terminal.js";
-import { type Context, type GenerateResult, INTERRUPTED, type Model } from "./types.js";
+import { type Context, INTERRUPTED, type Model } from "./types.js";
 import { jsonView, textView, type View } from "./view.js";
 
 export const DEFAULT_PROMPT = "Once upon a time";
@@ -68,10 +70,12 @@ async function tell(
 ): Promise<void> {
   const { info } = model;
   const exits: number[] = info.exits.map(() => 0);
+  // Short enough to type, and known even if the run is interrupted.
+  const seed = options.seed === undefined ? BigInt(randomInt(2 ** 32)) : BigInt(options.seed);
   const started = performance.now();
   let result: GenerateResult | undefined;
   try {
-    const generation = model.generate(prompt, { ...options, signal });
+    const generation = model.generate(prompt, { ...options, seed, signal });
     for await (const chunk of generation) {
       for (const exit of chunk.exits) exits[exit - 1] = (exits[exit - 1] ?? 0) + 1;
       view.chunk(chunk.text, chunk.tokens, chunk.exits);
@@ -83,5 +87,5 @@ async function tell(
     view.close();
   }
   const seconds = (performance.now() - started) / 1000;
-  view.summary({ info, exits, seconds, ...(result && { result }) });
+  view.summary({ info, exits, seconds, seed, ...(result && { result }) });
 }

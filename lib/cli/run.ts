@@ -44,8 +44,11 @@ export async function run(args: readonly string[], context: Context): Promise<nu
     // A pipe that is no longer read is no failure of ours.
     if (isBrokenPipe(error)) return 0;
     if (error === INTERRUPTED) return 130;
-    if (error instanceof UsageError) {
-      context.stderr.write(`nvium ${name}: ${error.message}\nTry "nvium ${name} --help".\n`);
+    // The engine knows limits of options that the command line does not.
+    const invalid = error instanceof NviumError && error.code === "ERR_NVIUM_INVALID_ARG";
+    if (error instanceof UsageError || invalid) {
+      const message = printable(error.message);
+      context.stderr.write(`nvium ${name}: ${message}\nTry "nvium ${name} --help".\n`);
       return 2;
     }
     context.stderr.write(`nvium: ${printable(describe(error))}\n`);

@@ -1,5 +1,6 @@
+import type { GenerateResult } from "../generate.js";
+import type { ModelInfo } from "../model.js";
 import { type Painter, perExit } from "./terminal.js";
-import type { GenerateResult, ModelInfo } from "./types.js";
 
 /** What came of a generation, finished or not. */
 export interface Outcome {
@@ -7,6 +8,7 @@ export interface Outcome {
   /** Tokens that left at each exit. */
   readonly exits: readonly number[];
   readonly seconds: number;
+  readonly seed: bigint;
   /** Missing if it was interrupted. */
   readonly result?: GenerateResult;
 }
@@ -17,17 +19,18 @@ const REASONS: Readonly<Record<GenerateResult["finishReason"], string>> = {
   eos: "the model ended the text",
   stop: "a stop string was reached",
   length: "the length asked for was reached",
+  left: "ended early",
 };
 
 /** A few lines for a person to read. */
 export function formatSummary(outcome: Outcome, painter: Painter, columns: number): string {
-  const { info, exits, seconds, result } = outcome;
+  const { info, exits, seconds, seed, result } = outcome;
   const tokens = exits.reduce((sum, count) => sum + count, 0);
   const reason = result === undefined ? "interrupted" : REASONS[result.finishReason];
   const lines: [string, string][] = [
     [
       "model",
-      `${large(info.parameters)} parameters, ${info.dtype}, on ${info.device} (${info.deviceReason})`,
+      `${large(info.parameters)} parameters, ${info.dtype}, on ${info.device} (${info.instructionSet}, ${threads(info.threads)})`,
     ],
     [
       "tokens",
@@ -55,14 +58,14 @@ export function formatSummary(outcome: Outcome, painter: Painter, columns: numbe
     lines.push(
       ["rows run", `${whole(rowsRun)} (a row is one token in one layer)`],
       ["rows never run", `${whole(rowsNeverRun)} (${percent(rowsNeverRun, rows)})`],
-      ["seed", String(result.seed)],
     );
   }
+  lines.push(["seed", String(seed)]);
   return lines.map(([name, value]) => `${name.padEnd(NAME_WIDTH)}${value}\n`).join("");
 }
 
 /** The same as an event; it leaves out what an interrupted generation does not know. */
-export function summaryEvent({ exits, seconds, result }: Outcome): Record<string, unknown> {
+export function summaryEvent({ exits, seconds, seed, result }: Outcome): Record<string, unknown> {
   const tokens = exits.reduce((sum, count) => sum + count, 0);
   return {
     type: "summary",
@@ -75,10 +78,14 @@ export function summaryEvent({ exits, seconds, result }: Outcome): Record<string
       weightBytes: result.stats.weightBytes,
       rowsRun: result.stats.rowsRun,
       rowsNeverRun: result.stats.rowsNeverRun,
-      // A seed may be larger than a JSON number holds exactly.
-      seed: String(result.seed),
     }),
+    // It may be larger than a JSON number holds exactly.
+    seed: String(seed),
   };
+}
+
+function threads(count: number): string {
+  return count === 1 ? "1 thread" : `${count} threads`;
 }
 
 function whole(count: number): string {

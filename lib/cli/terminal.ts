@@ -30,6 +30,12 @@ export function wantsColor(
   return !no && output.isTTY === true && term !== "dumb";
 }
 
+/** Columns of a terminal; elsewhere COLUMNS says it, or nobody. */
+export function width(output: Output, env: Readonly<Record<string, string | undefined>>): number {
+  const told = Number(env.COLUMNS);
+  return output.columns ?? (told >= 20 ? told : 80);
+}
+
 export interface Painter {
   /** Text in the colour of the exit its token left at. */
   exit(text: string, exit: number): string;

@@ -1,75 +1,10 @@
 /** What the commands need from the engine and from the process, so that tests can stand in for both. */
+import type { Model as EngineModel, LoadOptions } from "../model.js";
 
-export interface LoadProgress {
-  readonly loadedBytes: number;
-  readonly totalBytes: number;
-}
+/** As much of a model as commands use. */
+export type Model = Pick<EngineModel, "info" | "generate" | "dispose">;
 
-export interface LoadOptions {
-  readonly device?: "auto" | "cpu" | "cuda";
-  readonly threads?: number;
-  readonly onProgress?: (progress: LoadProgress) => void;
-  readonly signal?: AbortSignal;
-}
-
-export interface ModelInfo {
-  readonly layers: number;
-  /** Layers run before each exit, the last of them all. */
-  readonly exits: readonly number[];
-  readonly parameters: number;
-  readonly dtype: string;
-  readonly device: string;
-  readonly deviceReason: string;
-}
-
-export interface GenerateOptions {
-  readonly maxNewTokens?: number;
-  readonly stop?: readonly string[];
-  readonly seed?: bigint;
-  readonly signal?: AbortSignal;
-  readonly temperature?: number;
-  readonly topK?: number;
-  readonly greedy?: boolean;
-  readonly router?: "sample" | "greedy";
-  readonly routerTemperature?: number;
-  readonly maxPending?: number;
-}
-
-export interface Chunk {
-  readonly text: string;
-  readonly tokens: readonly number[];
-  /** The exit each token left at, 1-based. */
-  readonly exits: readonly number[];
-}
-
-export interface Stats {
-  /** Times one layer's weights were read. */
-  readonly layerPasses: number;
-  /** Bytes of weights read. */
-  readonly weightBytes: number;
-  /** Rows computed, counted once a layer. */
-  readonly rowsRun: number;
-  /** Rows deferred and never computed, counted once a layer. */
-  readonly rowsNeverRun: number;
-}
-
-export interface GenerateResult {
-  readonly finishReason: "eos" | "stop" | "length";
-  readonly seed: bigint;
-  readonly stats: Stats;
-}
-
-export interface Generation extends AsyncIterable<Chunk> {
-  result(): Promise<GenerateResult>;
-}
-
-export interface Model {
-  readonly info: ModelInfo;
-  generate(prompt: string, options: GenerateOptions): Generation;
-  dispose(): Promise<void>;
-}
-
-export type LoadModel = (directory: string, options: LoadOptions) => Promise<Model>;
+export type LoadModel = (directory: string, options?: LoadOptions) => Promise<Model>;
 
 export interface Output {
   write(text: string): unknown;

@@ -1,7 +1,9 @@
+import type { ModelInfo } from "../model.js";
 import type { Settings } from "./generate-args.js";
 import { formatSummary, type Outcome, summaryEvent } from "./summary.js";
-import { createPainter, legend, printable, wantsColor } from "./terminal.js";
-import type { Context, ModelInfo } from "./types.js";
+import { createPainter, legend, printable, wantsColor, width } from "./terminal.js";
+import type { Context } from "./types.js";
+import { createWrapper } from "./wrap.js";
 
 /** Where the text goes. */
 export interface View {
@@ -19,11 +21,15 @@ export type CreateView = (
   loadSeconds: number,
 ) => View;
 
-/** For people: the text on standard output, tinted where that has colours; the summary on standard error. */
+/**
+ * For people: the text on standard output, tinted where that has colours and with lines broken between words where it is
+ * for eyes; the summary on standard error.
+ */
 export const textView: CreateView = (settings, { stdout, stderr, env }, info, prompt) => {
   const exits = info.exits.length;
   const color = wantsColor(stdout, env, !settings.color);
   const painter = createPainter(color, exits);
+  const eyes = color || stdout.isTTY === true;
   const clean = stdout.isTTY ? printable : (text: string) => text;
   let written = "";
   const write = (text: string) => {
@@ -31,18 +37,25 @@ export const textView: CreateView = (settings, { stdout, stderr, env }, info, pr
     written = text;
     stdout.write(text);
   };
-  if (settings.echo) write(painter.faint(clean(prompt)));
+  const wrapper = createWrapper(eyes ? width(stdout, env) : Number.POSITIVE_INFINITY, write);
+  const put = eyes
+    ? wrapper.push
+    : (text: string, paint: (text: string) => string) => write(paint(text));
+  if (settings.echo) put(clean(prompt), painter.faint);
   return {
     // Held-back text belongs to the token that made it certain, the chunk's last.
-    chunk: (text, _tokens, left) => write(painter.exit(clean(text), left.at(-1) ?? exits)),
+    chunk(text, _tokens, left) {
+      put(clean(text), (part) => painter.exit(part, left.at(-1) ?? exits));
+    },
     close() {
+      wrapper.flush();
       if (!written.endsWith("\n")) write("\n");
     },
     summary(outcome) {
       if (!settings.summary) return;
-      if (color) write(`\n${legend(info.exits, painter, stdout.columns ?? 80)}\n`);
+      if (color) write(`\n${legend(info.exits, painter, width(stdout, env))}\n`);
       const summaryPainter = createPainter(wantsColor(stderr, env, !settings.color), exits);
-      stderr.write(`\n${formatSummary(outcome, summaryPainter, stderr.columns ?? 80)}`);
+      stderr.write(`\n${formatSummary(outcome, summaryPainter, width(stderr, env))}`);
     },
   };
 };

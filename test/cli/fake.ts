@@ -1,21 +1,32 @@
 import { Readable } from "node:stream";
 import { run } from "../../lib/cli/run.js";
-import {
-  type Context,
-  type GenerateOptions,
-  INTERRUPTED,
-  type LoadModel,
-  type LoadOptions,
-  type ModelInfo,
-} from "../../lib/cli/types.js";
+import { type Context, INTERRUPTED, type LoadModel } from "../../lib/cli/types.js";
+import type { GenerateOptions, GenerateResult, LoadOptions, ModelInfo } from "../../lib/index.js";
 
 export const info: ModelInfo = {
   layers: 8,
   exits: [2, 4, 6, 8],
+  vocabSize: 4096,
+  hiddenSize: 192,
+  contextLength: 1024,
   parameters: 4_479_366,
   dtype: "bf16",
   device: "cpu",
   deviceReason: "no CUDA device",
+  instructionSet: "portable",
+  threads: 2,
+  eosTokens: [1],
+  memory: { weights: 9_000_000, cache: 0, boundary: 0, workspace: 0 },
+};
+
+/** What it cost, as the fake engine says. */
+export const stats: GenerateResult["stats"] = {
+  tokens: 3,
+  exits: [1, 1, 1, 0],
+  layerPasses: 15,
+  weightBytes: 6_000_000,
+  rowsRun: 18,
+  rowsNeverRun: 6,
 };
 
 export interface World {
@@ -38,7 +49,7 @@ export interface Visit {
   readonly stdout: string;
   readonly stderr: string;
   readonly loads: readonly { directory: string; options: LoadOptions }[];
-  readonly prompts: readonly { prompt: string; options: GenerateOptions }[];
+  readonly prompts: readonly { prompt: unknown; options: GenerateOptions }[];
   readonly disposed: number;
 }
 
@@ -47,16 +58,16 @@ export async function visit(args: readonly string[], world: World = {}): Promise
   const { words = [" there", " was", " a"], columns, loadError, generateError } = world;
   const controller = new AbortController();
   const loads: { directory: string; options: LoadOptions }[] = [];
-  const prompts: { prompt: string; options: GenerateOptions }[] = [];
+  const prompts: { prompt: unknown; options: GenerateOptions }[] = [];
   let disposed = 0;
 
-  const loadModel: LoadModel = async (directory, options) => {
+  const loadModel: LoadModel = async (directory, options = {}) => {
     loads.push({ directory, options });
     options.onProgress?.({ loadedBytes: 1, totalBytes: 2 });
     if (loadError !== undefined) throw loadError;
     return {
       info,
-      generate(prompt, generateOptions) {
+      generate(prompt, generateOptions = {}) {
         prompts.push({ prompt, options: generateOptions });
         return {
           async *[Symbol.asyncIterator]() {
@@ -68,10 +79,15 @@ export async function visit(args: readonly string[], world: World = {}): Promise
             if (generateError !== undefined) throw generateError;
           },
           result: async () => ({
+            text: words.join(""),
+            tokens: words.map((_, i) => 100 + i),
+            exits: words.map((_, i) => (i % 4) + 1),
+            promptTokens: [0],
             finishReason: "length",
-            seed: generateOptions.seed ?? 2n ** 64n - 1n,
-            stats: { layerPasses: 15, weightBytes: 6_000_000, rowsRun: 18, rowsNeverRun: 6 },
+            seed: BigInt(generateOptions.seed ?? 0),
+            stats,
           }),
+          text: async () => words.join(""),
         };
       },
       dispose: async () => {

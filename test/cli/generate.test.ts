@@ -67,10 +67,23 @@ test("what is not given is left to the engine", async () => {
   const { prompts } = await visit(["generate", "--greedy", "--max-pending", "unbounded"]);
   expect(prompts[0]?.options).toEqual({
     maxNewTokens: 200,
+    seed: expect.any(BigInt),
     greedy: true,
     maxPending: Number.POSITIVE_INFINITY,
     signal: expect.any(AbortSignal),
   });
+});
+
+test("without a seed there is a random one, shown, also when interrupted", async () => {
+  const seeds = new Set<string>();
+  for (const world of [{}, {}, { interruptAfter: 1 }]) {
+    const { prompts, stderr } = await visit(["generate"], world);
+    const seed = String(prompts[0]?.options.seed);
+    expect(stderr).toMatch(new RegExp(`^seed +${seed}$`, "m"));
+    expect(Number(seed)).toBeLessThan(2 ** 32);
+    seeds.add(seed);
+  }
+  expect(seeds.size).toBe(3);
 });
 
 test.each([
@@ -105,7 +118,12 @@ test.each([
 
 describe("as text", () => {
   test("the story goes to standard output, the summary to standard error", async () => {
-    const { code, stdout, stderr, disposed } = await visit(["generate", "He"]);
+    const { code, stdout, stderr, disposed } = await visit([
+      "generate",
+      "He",
+      "--seed",
+      "18446744073709551615",
+    ]);
     expect(code).toBe(0);
     expect(stdout).toBe("He there was a\n");
     expect(stderr).toMatch(/^\nmodel .*\ntokens .* 3 in /);
@@ -120,6 +138,17 @@ describe("as text", () => {
     );
     expect(plain(stdout)).toContain("\n\n■ exit 1, layer 2   ■ exit 2, layer 4");
     expect(stderr).toContain("Loading demo  50 %");
+  });
+
+  test("on a terminal lines break between words, elsewhere the text is as it is", async () => {
+    const words = [" wal", "ked", " and", " walked", ".\n", "  The", " end"];
+    const { stdout } = await visit(["generate", "He", "--no-summary"], { words, columns: 12 });
+    expect(plain(stdout)).toBe("He walked\nand walked.\n  The end\n");
+    expect(stdout).toContain(
+      "\x1b[38;5;30m wal\x1b[39m\x1b[38;5;99mked\x1b[39m\n\x1b[38;5;164mand",
+    );
+    const piped = await visit(["generate", "He", "--no-summary"], { words });
+    expect(piped.stdout).toBe("He walked and walked.\n  The end\n");
   });
 
   test.each([

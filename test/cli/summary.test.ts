@@ -1,16 +1,27 @@
 import { expect, test } from "vitest";
 import { formatSummary, type Outcome, summaryEvent } from "../../lib/cli/summary.js";
 import { createPainter } from "../../lib/cli/terminal.js";
-import { info, plain } from "./fake.js";
+import { info, plain, stats } from "./fake.js";
 
 const outcome: Outcome = {
   info,
   exits: [100, 200, 300, 400],
   seconds: 2,
+  seed: 2n ** 64n - 1n,
   result: {
+    text: "",
+    tokens: [],
+    exits: [],
+    promptTokens: [],
     finishReason: "eos",
     seed: 2n ** 64n - 1n,
-    stats: { layerPasses: 5700, weightBytes: 5.125e9, rowsRun: 6000, rowsNeverRun: 2000 },
+    stats: {
+      ...stats,
+      layerPasses: 5700,
+      weightBytes: 5.125e9,
+      rowsRun: 6000,
+      rowsNeverRun: 2000,
+    },
   },
 };
 const none = createPainter(false, 4);
@@ -18,7 +29,7 @@ const none = createPainter(false, 4);
 test("a summary says everything in numbers a person can read", () => {
   expect(formatSummary(outcome, none, 80)).toBe(
     [
-      "model           4.48 M parameters, bf16, on cpu (no CUDA device)",
+      "model           4.48 M parameters, bf16, on cpu (portable, 2 threads)",
       "tokens          1,000 in 2.00 s, 500 tokens/s; the model ended the text",
       "left at         exit 1 10.0 %   exit 2 20.0 %   exit 3 30.0 %",
       "                all layers 40.0 %",
@@ -39,15 +50,14 @@ test("colour changes nothing but colour", () => {
 });
 
 test("an interrupted generation says what is known", () => {
-  const text = formatSummary({ info, exits: [1, 0, 0, 1], seconds: 1 }, none, 80);
+  const text = formatSummary({ info, exits: [1, 0, 0, 1], seconds: 1, seed: 7n }, none, 80);
   expect(text).toContain("2 in 1.00 s, 2.0 tokens/s; interrupted");
-  expect(text).not.toContain("seed");
+  expect(text).toMatch(/^seed +7$/m);
+  expect(text).not.toContain("rows");
 });
 
 test("no token at all divides nothing by zero", () => {
-  const stats = { layerPasses: 0, weightBytes: 0, rowsRun: 0, rowsNeverRun: 0 };
-  const result = { finishReason: "stop", seed: 0n, stats } as const;
-  const text = formatSummary({ info, exits: [0, 0, 0, 0], seconds: 0, result }, none, 80);
+  const text = formatSummary({ ...outcome, exits: [0, 0, 0, 0], seconds: 0 }, none, 80);
   expect(text).toContain("0 in 0.00 s, 0.0 tokens/s");
   expect(text).not.toMatch(/NaN|Infinity/);
 });
@@ -65,11 +75,12 @@ test("the event has the plain numbers, and the seed without loss", () => {
     rowsNeverRun: 2000,
     seed: "18446744073709551615",
   });
-  expect(summaryEvent({ info, exits: [1], seconds: 1 })).toEqual({
+  expect(summaryEvent({ info, exits: [1], seconds: 1, seed: 7n })).toEqual({
     type: "summary",
     finishReason: "interrupted",
     tokens: 1,
     exits: [1],
     seconds: 1,
+    seed: "7",
   });
 });

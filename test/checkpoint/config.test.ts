@@ -57,6 +57,22 @@ describe("config.json", () => {
     ),
   );
 
+  it("may have exactly the most bytes allowed", async () => {
+    const path = await write(draft(), (source) => {
+      source.files.set("config.json", JSON.stringify(source.config).padEnd(2 ** 20));
+    });
+    await expect(readCheckpoint(path)).resolves.toBeDefined();
+  });
+
+  it("may be nested to the deepest level allowed", async () => {
+    const path = await write(draft(), (source) => {
+      const deepest = `${"[".repeat(31)}${"]".repeat(31)}`;
+      const config = JSON.stringify(source.config).replace("{", `{"deep":${deepest},`);
+      source.files.set("config.json", config);
+    });
+    await expect(readCheckpoint(path)).resolves.toBeDefined();
+  });
+
   it("may hold fields this runtime does not know", async () => {
     await expect(
       planWith({ pretraining_tp: 1, quantised: { by: "nobody" } }),
@@ -165,6 +181,7 @@ describe("the rotary embedding", () => {
     [{ rope_parameters: { rope_theta: 500, rope_type: "default" } }, 500, { type: "default" }],
     [{ rope_theta: 500, rope_parameters: { rope_theta: 500 } }, 500, { type: "default" }],
     [{ rope_scaling: { rope_type: "linear", factor: 4 } }, 10000, linear],
+    [{ rope_scaling: { rope_type: "linear", factor: 1 } }, 10000, { ...linear, factor: 1 }],
     [{ rope_scaling: { type: "linear", factor: 4 } }, 10000, linear],
     [{ rope_scaling: { type: "linear", rope_type: "linear", factor: 4 } }, 10000, linear],
     [{ rope_parameters: { rope_type: "linear", factor: 4, rope_theta: 9 } }, 9, linear],
@@ -236,8 +253,13 @@ describe("without a training configuration", () => {
     });
     const { plan } = await readCheckpoint(tied);
     expect(plan.final.head).toBe(plan.embedding);
-    const untied = (await readCheckpoint(await write(denseDraft()))).plan;
-    expect(untied.final.head).not.toBe(untied.embedding);
+    for (const value of [false, undefined]) {
+      const path = await write(denseDraft(), ({ config }) => {
+        config.tie_word_embeddings = value;
+      });
+      const untied = (await readCheckpoint(path)).plan;
+      expect(untied.final.head).not.toBe(untied.embedding);
+    }
   });
 
   it.each([undefined, null, "", "llama"])("model_type may be %j", async (type) => {

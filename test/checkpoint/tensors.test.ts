@@ -106,6 +106,14 @@ describe("a tensor", () => {
     ),
   );
 
+  it("is refused by an unknown name in a standard checkpoint, naming what it is unknown to", () =>
+    expectRefusal(
+      denseDraft(),
+      (source) => source.tensors.set("extra.weight", { dtype: "F32", shape: [8] }),
+      "ERR_NVIUM_MODEL_FORMAT",
+      '"extra.weight" is unknown, expected only those that config.json call for',
+    ));
+
   it.each([
     ["_step_tensor", "I64", []],
     ["_orig_mod._step_tensor", "I64", []],
@@ -372,7 +380,7 @@ describe("element types", () => {
     const checkpoint = await readCheckpoint(
       await write(denseDraft(), (source) => {
         retype(/./, "BF16")(source);
-        retype(/norm/, "F32")(source);
+        retype(/norm|embed|head/, "F32")(source);
       }),
     );
     expect(checkpoint.dtype).toBe("bf16");

@@ -1,0 +1,453 @@
+// Every instruction set's kernels against the definitions of docs/numerics.md written out plainly,
+// bit for bit, over ragged shapes.
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "cpu/cpu_backend.h"
+#include "cpu/instruction_sets.h"
+#include "numerics/dot.h"
+#include "numerics/functions.h"
+#include "numerics/noise.h"
+#include "numerics/rotary.h"
+#include "numerics/sums.h"
+#include "testing.h"
+
+using namespace nvium;
+
+namespace {
+
+std::mt19937 random_bits(7);
+
+float random_value() {
+  // Mixed sign and size, zeros of both signs among them.
+  const uint32_t r = random_bits();
+  if (r % 37 == 0) return r & 64 ? -0.0f : 0.0f;
+  return (float(int32_t(random_bits())) * 0x1p-31f) * (r & 1 ? 1.0f : 0.03125f);
+}
+
+std::vector<float> random_values(size_t count) {
+  std::vector<float> values(count);
+  for (float& v : values) v = random_value();
+  return values;
+}
+
+uint16_t half_of(DType type, float value) {
+  if (type == DType::bf16) return numerics::bf16_from_float(value);
+  // An f16 pattern with the value's sign and some finite magnitude, subnormals among them.
+  const uint16_t pattern = uint16_t(random_bits() % 0x3c00);
+  return uint16_t(pattern | (value < 0 ? 0x8000 : 0));
+}
+
+// Stored weights and what they are worth.
+struct Stored {
+  std::vector<float> values;  // [rows, cols]
+  Buffer tiles;
+  Matrix matrix;
+};
+
+Stored random_matrix(Backend& backend, DType type, uint32_t rows, uint32_t cols) {
+  Stored s;
+  s.matrix = {nullptr, rows, cols, type};
+  s.tiles = Buffer(backend, s.matrix.bytes());
+  std::memset(s.tiles.data(), 0, s.tiles.bytes());
+  s.matrix.tiles = s.tiles.data();
+  s.values.resize(size_t(rows) * cols);
+  for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t c = 0; c < cols; c++) {
+      float value = random_value();
+      std::byte* tile = s.tiles.data() + r / kTileRows * s.matrix.tile_bytes();
+      const size_t at = tile_index(type, r % kTileRows, c);
+      if (type == DType::f32) {
+        reinterpret_cast<float*>(tile)[at] = value;
+      } else {
+        const uint16_t half = half_of(type, value);
+        reinterpret_cast<uint16_t*>(tile)[at] = half;
+        value = type == DType::bf16 ? numerics::bf16_to_float(half) : numerics::f16_to_float(half);
+      }
+      s.values[size_t(r) * cols + c] = value;
+    }
+  }
+  return s;
+}
+
+float defined_dot(DType type, uint32_t cols, const float* weights, const float* input) {
+  return numerics::dot(
+      int(cols), [&](int k) { return weights[k]; },
+      [&](int k) { return type == DType::bf16 ? numerics::round_to_bf16(input[k]) : input[k]; });
+}
+
+std::vector<float> defined_norm(const float* x, const float* w, uint32_t width, float epsilon) {
+  const float scale =
+      numerics::norm_scale(numerics::sum_of_squares(x, int(width)), int(width), epsilon);
+  std::vector<float> out(width);
+  for (uint32_t i = 0; i < width; i++) out[i] = numerics::normalised(x[i], scale, w[i]);
+  return out;
+}
+
+bool same(float a, float b) { return std::memcmp(&a, &b, 4) == 0; }
+
+// Runs `test` on a backend of each instruction set of this machine, with one thread and with three.
+template <class Test>
+void on_each_backend(const Test& test) {
+  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+    for (const uint32_t threads : {1u, 3u}) {
+      cpu::CpuBackend backend({threads, true, kernels->name});
+      backend.enter([&] { test(backend); });
+    }
+  }
+}
+
+}  // namespace
+
+TEST(projections_are_the_definition) {
+  on_each_backend([](Backend& backend) {
+    for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+      for (const uint32_t rows : {1u, 2u, 3u, 5u, 8u, 9u, 31u, 32u, 33u, 70u}) {
+        const uint32_t cols = 1 + random_bits() % 300, width = 1 + random_bits() % 70;
+        const Stored m = random_matrix(backend, type, width, cols);
+        const std::vector<float> input = random_values(rows * cols), norm = random_values(cols),
+                                 bias = random_values(width),
+                                 residual = random_values(rows * width);
+        const bool normed = random_bits() & 1, biased = random_bits() & 1,
+                   added = random_bits() & 1;
+        const Activation activation = Activation(random_bits() % 3);
+        std::vector<float> output(rows * width);
+        backend.project({.matrix = &m.matrix,
+                         .input = input.data(),
+                         .rows = rows,
+                         .norm = normed ? norm.data() : nullptr,
+                         .epsilon = 1e-6f,
+                         .bias = biased ? bias.data() : nullptr,
+                         .residual = added ? residual.data() : nullptr,
+                         .activation = activation,
+                         .output = output.data(),
+                         .width = width});
+        int wrong = 0;
+        for (uint32_t r = 0; r < rows; r++) {
+          std::vector<float> x(&input[r * cols], &input[r * cols] + cols);
+          if (normed) x = defined_norm(x.data(), norm.data(), cols, 1e-6f);
+          for (uint32_t n = 0; n < width; n++) {
+            float y = defined_dot(type, cols, &m.values[size_t(n) * cols], x.data());
+            if (biased) y += bias[n];
+            if (activation == Activation::silu) y = numerics::silu(y);
+            if (activation == Activation::gelu) y = numerics::gelu(y);
+            if (added) y += residual[r * width + n];
+            wrong += !same(y, output[r * width + n]);
+          }
+        }
+        CHECK_EQ(wrong, 0);
+      }
+    }
+  });
+}
+
+TEST(gate_and_up_make_swiglu) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t rows = 5, cols = 130, width = 50, padded = 64;
+    // Tiles of gate and up take turns: rows [0, 32) of the matrix are gate 0 … 31, the next 32 are
+    // up 0 … 31, and so on.
+    const Stored m = random_matrix(backend, DType::bf16, 2 * padded, cols);
+    const auto row = [&](uint32_t n, uint32_t which) {
+      return &m.values[size_t(n / 32 * 64 + which * 32 + n % 32) * cols];
+    };
+    const std::vector<float> input = random_values(rows * cols);
+    std::vector<float> output(rows * width);
+    backend.project({.matrix = &m.matrix,
+                     .input = input.data(),
+                     .rows = rows,
+                     .activation = Activation::swiglu,
+                     .output = output.data(),
+                     .width = width});
+    int wrong = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+      for (uint32_t n = 0; n < width; n++) {
+        const float gate = defined_dot(DType::bf16, cols, row(n, 0), &input[r * cols]);
+        const float up = defined_dot(DType::bf16, cols, row(n, 1), &input[r * cols]);
+        wrong += !same(numerics::silu(gate) * up, output[r * width + n]);
+      }
+    }
+    CHECK_EQ(wrong, 0);
+  });
+}
+
+TEST(every_f16_pattern_is_multiplied_exactly) {
+  on_each_backend([](Backend& backend) {
+    Matrix m{nullptr, 32, 64512 / 32, DType::f16};
+    Buffer tiles(backend, m.bytes());
+    backend.zero(tiles.data(), tiles.bytes());
+    m.tiles = tiles.data();
+    // Column c of row n holds one of the finite patterns; a product with a unit vector reads it.
+    uint16_t* halves = reinterpret_cast<uint16_t*>(tiles.data());
+    for (uint32_t i = 0; i < 31744; i++)
+      halves[i] = uint16_t(i), halves[i + 31744] = uint16_t(i | 0x8000);
+    std::vector<float> input(m.cols, 0.0f), output(32);
+    int wrong = 0;
+    for (uint32_t c = 0; c < m.cols; c++) {
+      input[c] = 1;
+      backend.project(
+          {.matrix = &m, .input = input.data(), .rows = 1, .output = output.data(), .width = 32});
+      input[c] = 0;
+      for (uint32_t n = 0; n < 32; n++) {
+        wrong += output[n] != numerics::f16_to_float(halves[c * 32 + n]);
+      }
+    }
+    CHECK_EQ(wrong, 0);
+  });
+}
+
+namespace {
+
+// Attention by the definition, from keys and values kept as plain rows.
+struct PlainAttention {
+  CacheShape shape;
+  std::vector<std::vector<float>> keys,
+      values;  // [position][kv_heads * head_dim], rounded as stored
+
+  float round(float v) const { return shape.type == DType::bf16 ? numerics::round_to_bf16(v) : v; }
+
+  std::vector<float> row(uint32_t position, const float* query, uint32_t head) const {
+    const uint32_t dim = shape.head_dim, kv = head / (shape.heads / shape.kv_heads);
+    const float scale = 1.0f / numerics::sqrt(float(dim));
+    float running_max = 0, running_sum = 0;
+    std::vector<float> out(dim);
+    for (uint32_t b = 0; b <= position / 64; b++) {
+      float p[64], slots[64], max = 0;
+      for (uint32_t i = 0; i < 64; i++) {
+        p[i] = 0;
+        if (b * 64 + i > position) continue;
+        const float* key = &keys[b * 64 + i][kv * dim];
+        p[i] =
+            numerics::dot(
+                int(dim), [&](int k) { return key[k]; }, [&](int k) { return round(query[k]); }) *
+            scale;
+        max = i == 0 ? p[0] : numerics::larger(max, p[i]);
+      }
+      for (uint32_t i = 0; i < 64; i++) {
+        slots[i] = p[i] = b * 64 + i > position ? 0.0f : numerics::exp(p[i] - max);
+      }
+      const float sum = numerics::halving_tree<64>(slots);
+      const numerics::Merge merge = numerics::merge_blocks(running_max, max);
+      for (uint32_t d = 0; d < dim; d++) {
+        const float o = numerics::dot(
+            64,
+            [&](int i) { return b * 64 + i > position ? 0.0f : values[b * 64 + i][kv * dim + d]; },
+            [&](int i) { return round(p[i]); });
+        out[d] = b == 0 ? o : numerics::merged(merge, out[d], o);
+      }
+      running_sum = b == 0 ? sum : numerics::merged(merge, running_sum, sum);
+      running_max = b == 0 ? max : merge.max;
+    }
+    for (float& o : out) o = o / running_sum;
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST(attention_is_the_definition_for_every_split_into_spans) {
+  on_each_backend([](Backend& backend) {
+    for (const CacheShape shape :
+         {CacheShape{2, 4, 2, 24, DType::f32}, CacheShape{1, 6, 3, 32, DType::bf16},
+          CacheShape{1, 40, 1, 16, DType::bf16}, CacheShape{1, 2, 2, 128, DType::f32}}) {
+      const uint32_t length = 150, layer = shape.layers - 1, half = shape.head_dim / 2;
+      const std::vector<float> given = random_values(length * shape.qkv_width());
+      std::vector<float> rotary(length * shape.head_dim);
+      for (uint32_t p = 0; p < length; p++) {
+        for (uint32_t i = 0; i < half; i++) {
+          const auto r = numerics::rotation(
+              p, numerics::inverse_frequency(int(i), int(shape.head_dim), 10000, {}));
+          rotary[(p * half + i) * 2] = r.cos;
+          rotary[(p * half + i) * 2 + 1] = r.sin;
+        }
+      }
+      PlainAttention plain{shape, {}, {}};
+      std::vector<float> rotated = given, expected(length * shape.query_width());
+      for (uint32_t p = 0; p < length; p++) {
+        float* row = &rotated[p * shape.qkv_width()];
+        for (uint32_t h = 0; h < shape.heads + shape.kv_heads; h++) {
+          for (uint32_t i = 0; i < half; i++) {
+            float* x = row + h * shape.head_dim + i;
+            const auto pair = numerics::rotate(x[0], x[half], rotary[(p * half + i) * 2],
+                                               rotary[(p * half + i) * 2 + 1]);
+            x[0] = pair.lo, x[half] = pair.hi;
+          }
+        }
+        const float* keys = row + shape.query_width();
+        const uint32_t width = shape.kv_heads * shape.head_dim;
+        plain.keys.emplace_back(keys, keys + width);
+        plain.values.emplace_back(keys + width, keys + 2 * width);
+        for (float& v : plain.keys.back()) v = plain.round(v);
+        for (float& v : plain.values.back()) v = plain.round(v);
+        for (uint32_t h = 0; h < shape.heads; h++) {
+          const auto out = plain.row(p, row + h * shape.head_dim, h);
+          std::copy(out.begin(), out.end(),
+                    &expected[p * shape.query_width() + h * shape.head_dim]);
+        }
+      }
+      for (const uint32_t step : {1u, 7u, 40u, 150u}) {
+        Buffer memory(backend, 3 * shape.block_bytes());
+        backend.zero(memory.data(), memory.bytes());
+        std::vector<std::byte*> blocks;
+        for (uint32_t b = 0; b < 3; b++) blocks.push_back(memory.data() + b * shape.block_bytes());
+        std::vector<float> qkv = given, output(length * shape.query_width());
+        for (uint32_t begin = 0; begin < length; begin += step) {
+          const Span span{begin, std::min(length, begin + step), begin, blocks.data()};
+          const Attention a{shape, layer, {&span, 1}, qkv.data(), rotary.data(), output.data()};
+          backend.append(a);
+          backend.attend(a);
+        }
+        CHECK(std::memcmp(output.data(), expected.data(), output.size() * 4) == 0);
+      }
+    }
+  });
+}
+
+TEST(erasing_a_span_leaves_zeros_in_its_slots_and_nothing_else) {
+  cpu::CpuBackend backend({1, true, ""});
+  for (const DType type : {DType::bf16, DType::f32}) {
+    const CacheShape shape{3, 2, 2, 24, type};
+    Buffer one(backend, 2 * shape.block_bytes()), other(backend, 2 * shape.block_bytes());
+    std::vector<std::vector<std::byte*>> blocks(2);
+    for (uint32_t b = 0; b < 2; b++) {
+      blocks[0].push_back(one.data() + b * shape.block_bytes());
+      blocks[1].push_back(other.data() + b * shape.block_bytes());
+    }
+    backend.zero(one.data(), one.bytes());
+    backend.zero(other.data(), other.bytes());
+    std::vector<float> rotary(100 * shape.head_dim, 0.5f), output(100 * shape.query_width());
+    const auto append = [&](uint32_t which, uint32_t begin, uint32_t end) {
+      std::vector<float> qkv(100 * shape.qkv_width(), 1.0f);
+      const Span span{begin, end, 0, blocks[which].data()};
+      for (uint32_t layer = 0; layer < 3; layer++) {
+        backend.append({shape, layer, {&span, 1}, qkv.data(), rotary.data(), output.data()});
+      }
+    };
+    append(0, 0, 100);
+    backend.erase(shape, {60, 70, 0, blocks[0].data()}, 0, 3);
+    append(1, 0, 60);
+    append(1, 70, 100);
+    CHECK(std::memcmp(one.data(), other.data(), one.bytes()) == 0);
+  }
+}
+
+TEST(draws_are_the_definition) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t vocab = 1003, cols = 8;
+    const Stored m = random_matrix(backend, DType::f32, vocab, cols);
+    const std::vector<float> input = random_values(cols);
+    std::vector<float> logits(vocab);
+    const Projection head{.matrix = &m.matrix,
+                          .input = input.data(),
+                          .rows = 1,
+                          .output = logits.data(),
+                          .width = vocab};
+    for (uint32_t position = 0; position < 40; position++) {
+      const float temperature = position % 4 == 0 ? 0.0f : 0.25f * float(position % 4);
+      const Draw draw{temperature, position % 5 == 0 ? 20u : 0u, 12345, 6, position};
+      uint32_t token;
+      backend.draw(head, {&draw, 1}, &token);
+      uint32_t best = 0;
+      float score = 0;
+      for (uint32_t v = 0; v < vocab; v++) {
+        uint32_t before = 0;  // tokens ahead of v by (logit descending, id ascending)
+        for (uint32_t u = 0; u < vocab && draw.top_k != 0; u++) {
+          before += logits[u] > logits[v] || (logits[u] == logits[v] && u < v);
+        }
+        if (draw.top_k != 0 && before >= draw.top_k) continue;
+        const float s = temperature == 0 ? logits[v]
+                                         : logits[v] / temperature +
+                                               numerics::token_noise(12345, 6, position, v);
+        if (score == 0 || s > score) score = s, best = v;
+      }
+      CHECK_EQ(token, best);
+    }
+    logits.assign(vocab, 0);
+  });
+}
+
+TEST(ties_go_to_the_lowest_token) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t vocab = 20000;
+    Matrix m{nullptr, vocab, 2, DType::f32};
+    Buffer tiles(backend, m.bytes());
+    backend.zero(tiles.data(), tiles.bytes());
+    m.tiles = tiles.data();
+    const auto weight = [&](uint32_t v) -> float& {
+      return reinterpret_cast<float*>(tiles.data() +
+                                      v / 32 * m.tile_bytes())[tile_index(DType::f32, v % 32, 0)];
+    };
+    for (const uint32_t v : {777u, 7000u, 19999u}) weight(v) = 3;
+    const float input[2] = {1, 0};
+    std::vector<float> logits(vocab);
+    const Draw greedy{.temperature = 0};
+    uint32_t token;
+    backend.draw({.matrix = &m, .input = input, .rows = 1, .output = logits.data(), .width = vocab},
+                 {&greedy, 1}, &token);
+    CHECK_EQ(token, 777u);
+  });
+}
+
+TEST(a_logit_that_is_not_finite_gives_no_token) {
+  on_each_backend([](Backend& backend) {
+    Matrix m{nullptr, 40, 2, DType::f32};
+    Buffer tiles(backend, m.bytes());
+    backend.zero(tiles.data(), tiles.bytes());
+    m.tiles = tiles.data();
+    reinterpret_cast<float*>(tiles.data() + m.tile_bytes())[tile_index(DType::f32, 7, 0)] = 3e38f;
+    const float input[2] = {1e5f, 0};
+    std::vector<float> logits(40);
+    for (const float temperature : {0.0f, 1.0f}) {
+      const Draw draw{.temperature = temperature};
+      uint32_t token = 0;
+      backend.draw({.matrix = &m, .input = input, .rows = 1, .output = logits.data(), .width = 40},
+                   {&draw, 1}, &token);
+      CHECK_EQ(token, kNoToken);
+    }
+  });
+}
+
+TEST(mixtures_are_the_definition) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t exits = 3, rows = 2, vocab = 517;
+    const std::vector<float> logits = random_values(exits * rows * vocab);
+    const std::vector<float> log_exit = {-0.5f, -1.0f, -2.0f, -0.25f, -3.0f, -40.0f};
+    std::vector<float> output(rows * vocab);
+    backend.mix({exits, rows, vocab, logits.data(), log_exit.data(), output.data()});
+    int wrong = 0;
+    for (uint32_t r = 0; r < rows; r++) {
+      float norm[exits];
+      for (uint32_t k = 0; k < exits; k++) {
+        const float* l = &logits[(k * rows + r) * vocab];
+        float max = l[0];
+        for (uint32_t v = 1; v < vocab; v++) max = numerics::larger(max, l[v]);
+        uint64_t sum = 0;
+        for (uint32_t v = 0; v < vocab; v++)
+          sum += numerics::fixed_point(numerics::exp(l[v] - max));
+        norm[k] = max + numerics::log(numerics::from_fixed(sum));
+      }
+      for (uint32_t v = 0; v < vocab; v++) {
+        float t[exits];
+        for (uint32_t k = 0; k < exits; k++) {
+          t[k] = log_exit[k * rows + r] + (logits[(k * rows + r) * vocab + v] - norm[k]);
+        }
+        const float m = numerics::larger(numerics::larger(t[0], t[1]), t[2]);
+        float sum = 0;
+        for (uint32_t k = 0; k < exits; k++) sum += numerics::exp(t[k] - m);
+        wrong += !same(m + numerics::log(sum), output[r * vocab + v]);
+      }
+    }
+    CHECK_EQ(wrong, 0);
+  });
+}
+
+TEST(a_team_runs_every_share_once) {
+  for (const uint32_t threads : {1u, 2u, 4u}) {
+    cpu::Team team(threads, true);
+    for (int round = 0; round < 2000; round++) {
+      std::vector<int> ran(threads, 0);
+      team.run([&](uint32_t id) { ran[id]++; });
+      for (const int count : ran) CHECK_EQ(count, 1);
+    }
+  }
+}

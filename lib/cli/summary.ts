@@ -93,7 +93,7 @@ function whole(count: number): string {
 }
 
 function percent(part: number, total: number): string {
-  return `${(total > 0 ? (100 * part) / total : 0).toFixed(1)} %`;
+  return `${(total > 0 ? (100 * part) / total : 0).toFixed(1)}%`;
 }
 
 function rate(tokens: number, seconds: number): string {

@@ -31,12 +31,11 @@ test("a summary says everything in numbers a person can read", () => {
     [
       "model           4.48 M parameters, bf16, on cpu (portable, 2 threads)",
       "tokens          1,000 in 2.00 s, 500 tokens/s; the model ended the text",
-      "left at         exit 1 10.0 %   exit 2 20.0 %   exit 3 30.0 %",
-      "                all layers 40.0 %",
+      "left at         exit 1 10.0%   exit 2 20.0%   exit 3 30.0%   all layers 40.0%",
       "weight passes   5.70 layers a token, of 8",
       "bytes read      5.13 MB of weights a token",
       "rows run        6,000 (a row is one token in one layer)",
-      "rows never run  2,000 (25.0 %)",
+      "rows never run  2,000 (25.0%)",
       "seed            18446744073709551615",
       "",
     ].join("\n"),
@@ -45,7 +44,7 @@ test("a summary says everything in numbers a person can read", () => {
 
 test("colour changes nothing but colour", () => {
   const tinted = formatSummary(outcome, createPainter(true, 4), 80);
-  expect(tinted).toContain("\x1b[38;5;30mexit 1 10.0 %\x1b[39m");
+  expect(tinted).toContain("\x1b[38;5;30mexit 1 10.0%\x1b[39m");
   expect(plain(tinted)).toBe(formatSummary(outcome, none, 80));
 });
 

@@ -11,6 +11,7 @@
 #include <functional>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace nvium {
 
@@ -60,6 +61,7 @@ struct Projection {
   uint32_t rows = 0;
   const float* norm = nullptr;  // [matrix->cols]: the operand is RMSNorm(input) * norm
   float epsilon = 0;
+  float* normed = nullptr;  // [rows, matrix->cols] or null: where RMSNorm(input) * norm goes too
   const float* bias = nullptr;      // [width]
   const float* residual = nullptr;  // [rows, width]; may be `output`
   Activation activation = Activation::none;
@@ -109,6 +111,32 @@ struct Attention {
   float* output = nullptr;        // [rows, query_width]
 };
 
+// A router (SPEC §1): norm, blocks of two products, norm, and the head's two logits.
+struct RouterBlock {
+  Matrix fc1;
+  const float* bias1;
+  Matrix fc2;
+  const float* bias2;
+};
+
+struct Router {
+  const float* input_norm;
+  std::vector<RouterBlock> blocks;
+  const float* norm;
+  Matrix head;
+  const float* bias;
+};
+
+struct Routing {
+  const Router* router = nullptr;
+  const float* input = nullptr;  // [rows, hidden_size]
+  uint32_t rows = 0;
+  float epsilon = 0;
+  float* inner = nullptr;   // scratch: [rows, the widest fc1]
+  float* outer = nullptr;   // scratch: [rows, the widest fc2]
+  float* logits = nullptr;  // [rows, 2] in host memory: continue, exit
+};
+
 // How one row's token is drawn from its logits.
 struct Draw {
   float temperature = 1;  // 0: the largest logit
@@ -149,15 +177,11 @@ class Backend {
 
   // output[r] = the table's row tokens[r], as fp32. Tokens are below table.rows.
   virtual void embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) = 0;
-  // output[r] = RMSNorm(input[r]) * weight. [rows, width]
-  virtual void normalize(const float* input, const float* weight, float epsilon, uint32_t rows,
-                         uint32_t width, float* output) = 0;
   virtual void project(const Projection& projection) = 0;
-  // Turns queries and keys of all rows by their positions, in place, and writes keys and values
-  // into the blocks.
-  virtual void append(const Attention& attention) = 0;
-  // Causal attention of every row over positions [0, its own]; `append` came before.
+  // Turns queries and keys of all rows by their positions, in place, writes keys and values into
+  // the blocks, and attends: every row over positions [0, its own].
   virtual void attend(const Attention& attention) = 0;
+  virtual void route(const Routing& routing) = 0;
   // Draws one token a row from the projection's logits; `output` of the projection is scratch for
   // them.
   virtual void draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) = 0;

@@ -101,34 +101,21 @@ void CpuBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, fl
   });
 }
 
-void CpuBackend::normalize(const float* input, const float* weight, float epsilon, uint32_t rows,
-                           uint32_t width, float* output) {
-  share(rows, kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
-    for (uint32_t r = begin; r < end; r++) {
-      kernels_.normalize(input + size_t(r) * width, weight, epsilon, width,
-                         output + size_t(r) * width);
-    }
-  });
-}
-
 void CpuBackend::project(const Projection& p) {
   const Matrix& m = *p.matrix;
   std::byte* operand = scratch(p.rows * operand_row_bytes(m.type, m.cols));
-  const Pack pack{m.type, p.input, p.norm, p.epsilon, p.rows, m.cols, operand};
+  const Pack pack{m.type, p.input, p.norm, p.epsilon, p.normed, p.rows, m.cols, operand};
   share(p.rows, kLeastRows,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });
   share(ceil_div(p.width, kTileRows), 2,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.project(p, operand, begin, end); });
 }
 
-void CpuBackend::append(const Attention& a) {
+void CpuBackend::attend(const Attention& a) {
   for (const Span& span : a.spans) {
     share(span.rows(), kLeastRows,
           [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.append(a, span, begin, end); });
   }
-}
-
-void CpuBackend::attend(const Attention& a) {
   // Units in the order (span, kv head, pairs), numbered without a list.
   const uint32_t share_of_head = a.shape.heads / a.shape.kv_heads;
   const auto units_of = [&](const Span& span) {
@@ -152,6 +139,38 @@ void CpuBackend::attend(const Attention& a) {
       before += here;
     }
   });
+}
+
+void CpuBackend::route(const Routing& r) {
+  const float* input = r.input;
+  const float* norm = r.router->input_norm;
+  for (const RouterBlock& block : r.router->blocks) {
+    project({.matrix = &block.fc1,
+             .input = input,
+             .rows = r.rows,
+             .norm = norm,
+             .epsilon = r.epsilon,
+             .bias = block.bias1,
+             .activation = Activation::gelu,
+             .output = r.inner,
+             .width = block.fc1.rows});
+    project({.matrix = &block.fc2,
+             .input = r.inner,
+             .rows = r.rows,
+             .bias = block.bias2,
+             .output = r.outer,
+             .width = block.fc2.rows});
+    input = r.outer;
+    norm = nullptr;
+  }
+  project({.matrix = &r.router->head,
+           .input = input,
+           .rows = r.rows,
+           .norm = r.router->norm,
+           .epsilon = r.epsilon,
+           .bias = r.router->bias,
+           .output = r.logits,
+           .width = 2});
 }
 
 void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) {

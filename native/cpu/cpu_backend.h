@@ -35,11 +35,9 @@ class CpuBackend final : public Backend {
   void zero(void* device, size_t bytes) override;
 
   void embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) override;
-  void normalize(const float* input, const float* weight, float epsilon, uint32_t rows,
-                 uint32_t width, float* output) override;
   void project(const Projection& projection) override;
-  void append(const Attention& attention) override;
   void attend(const Attention& attention) override;
+  void route(const Routing& routing) override;
   void draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) override;
   void mix(const Mixture& mixture) override;
   bool finite(const float* values, size_t count) override;

@@ -46,7 +46,8 @@ std::vector<float> product(const Kernels& kernels, DType type, Activation activa
                            bias = sample(4, width);
   std::vector<float> output(rows * width);
   std::vector<std::byte> operand(rows * operand_row_bytes(type, cols));
-  kernels.pack({type, input.data(), norm.data(), 1e-6f, rows, cols, operand.data()}, 0, rows);
+  kernels.pack({type, input.data(), norm.data(), 1e-6f, nullptr, rows, cols, operand.data()}, 0,
+               rows);
   Projection p;
   p.matrix = &m;
   p.input = input.data();

@@ -24,6 +24,7 @@ struct Pack {
   const float* input;  // [rows, cols]
   const float* norm;   // [cols] or null: RMSNorm first
   float epsilon;
+  float* normed;  // [rows, cols] or null: the normalised rows too
   uint32_t rows;
   uint32_t cols;
   std::byte* operand;
@@ -58,9 +59,6 @@ struct Kernels {
   // Rows [first, last) of a span: rotary embedding in place, keys and values into the blocks.
   void (*append)(const Attention& attention, const Span& span, uint32_t first, uint32_t last);
   void (*attend)(const AttentionUnit& unit);
-  // output = RMSNorm(input) * weight, one row.
-  void (*normalize)(const float* input, const float* weight, float epsilon, uint32_t width,
-                    float* output);
   // The best of tokens [first, last), `first` a multiple of 4. `kept`: a sorted list of the only
   // tokens allowed, or null.
   Best (*draw)(const float* logits, const Draw& draw, uint32_t first, uint32_t last);

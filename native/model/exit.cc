@@ -1,7 +1,6 @@
 // Exits: the router that decides whether a token leaves, and the outlet that turns its hidden state
 // into logits (SPEC §1).
-#include <cstring>
-
+#include "../numerics/types.h"
 #include "model.h"
 
 namespace nvium {
@@ -21,7 +20,7 @@ void Model::reserve_exits(uint32_t rows) {
   const auto make = [&](size_t width) { return Buffer(backend_, rows * width * sizeof(float)); };
   Buffer exit_rows = make(plan_.hidden_size), outlet = make(plan_.hidden_size),
          adapted = make(adapter), in = make(inner), out = make(outer),
-         head = make(std::max(plan_.vocab_size, 2u));
+         head = make(plan_.vocab_size);
   exit_rows_ = std::move(exit_rows);
   outlet_ = std::move(outlet);
   adapter_ = std::move(adapted);
@@ -33,38 +32,15 @@ void Model::reserve_exits(uint32_t rows) {
 
 void Model::route(uint32_t m, const float* hidden, uint32_t rows, float* out) {
   const Router& router = weights_.routers[m];
-  const float* input = hidden;
-  const float* norm = weights_.outlets[m].norm;
+  backend_.route({&router, hidden, rows, plan_.norm_epsilon, router_inner_.floats(),
+                  router_outer_.floats(), out});
   for (const RouterBlock& block : router.blocks) {
-    project({.matrix = &block.fc1,
-             .input = input,
-             .rows = rows,
-             .norm = norm,
-             .epsilon = plan_.norm_epsilon,
-             .bias = block.bias1,
-             .activation = Activation::gelu,
-             .output = router_inner_.floats(),
-             .width = block.fc1.rows});
-    project({.matrix = &block.fc2,
-             .input = router_inner_.floats(),
-             .rows = rows,
-             .bias = block.bias2,
-             .output = router_outer_.floats(),
-             .width = block.fc2.rows});
-    input = router_outer_.floats();
-    norm = nullptr;
+    work_.weight_bytes += block.fc1.bytes() + block.fc2.bytes();
   }
-  // The two logits lie where the head's will: it comes later.
-  project({.matrix = &router.head,
-           .input = input,
-           .rows = rows,
-           .norm = router.norm,
-           .epsilon = plan_.norm_epsilon,
-           .bias = router.bias,
-           .output = logits_.floats(),
-           .width = 2});
-  require_finite(logits_.floats(), size_t(rows) * 2, "router " + std::to_string(m + 1));
-  backend_.read(out, logits_.data(), rows * 2 * sizeof(float));
+  work_.weight_bytes += router.head.bytes();
+  for (uint32_t i = 0; i < 2 * rows; i++) {
+    if (!numerics::is_finite(out[i])) fail_finite("router " + std::to_string(m + 1));
+  }
 }
 
 Projection Model::head(uint32_t m, const float* hidden, uint32_t rows) {
@@ -79,10 +55,12 @@ Projection Model::head(uint32_t m, const float* hidden, uint32_t rows) {
   if (!outlet.adapter) return head;
   const Adapter& adapter = *outlet.adapter;
   float* z = outlet_.floats();
-  backend_.normalize(hidden, outlet.norm, plan_.norm_epsilon, rows, plan_.hidden_size, z);
   project({.matrix = &adapter.up,
-           .input = z,
+           .input = hidden,
            .rows = rows,
+           .norm = outlet.norm,
+           .epsilon = plan_.norm_epsilon,
+           .normed = z,
            .activation = Activation::silu,
            .output = adapter_.floats(),
            .width = adapter.up.rows});
@@ -115,7 +93,9 @@ void Model::logits(uint32_t m, const float* hidden, uint32_t rows, float* out) {
   Projection projection = head(m, hidden, rows);
   projection.output = out;
   project(projection);
-  require_finite(out, size_t(rows) * plan_.vocab_size, "head " + std::to_string(m + 1));
+  if (!backend_.finite(out, size_t(rows) * plan_.vocab_size)) {
+    fail_finite("head " + std::to_string(m + 1));
+  }
 }
 
 }  // namespace nvium

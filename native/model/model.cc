@@ -78,8 +78,7 @@ void Model::project(const Projection& projection) {
   work_.weight_bytes += projection.matrix->bytes();
 }
 
-void Model::require_finite(const float* values, size_t count, const std::string& where) {
-  if (backend_.finite(values, count)) return;
+void Model::fail_finite(const std::string& where) {
   throw Failure{"ERR_NVIUM_NON_FINITE",
                 "A value that is not finite came out of " + where + ".",
                 {{"where", where}}};

@@ -90,7 +90,7 @@ class Model {
   void run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows);
   Projection head(uint32_t m, const float* hidden, uint32_t rows);
   void project(const Projection& projection);
-  void require_finite(const float* values, size_t count, const std::string& where);
+  [[noreturn]] static void fail_finite(const std::string& where);
 
   Backend& backend_;
   Plan plan_;

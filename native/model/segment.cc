@@ -95,14 +95,11 @@ void Model::run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows) 
 
   run_segment(m, spans, rows);
 
-  try {
-    require_finite(hidden_.floats(), size_t(rows) * plan_.hidden_size,
-                   "segment " + std::to_string(m + 1));
-  } catch (...) {
+  if (!backend_.finite(hidden_.floats(), size_t(rows) * plan_.hidden_size)) {
     for (const Span& span : spans) {
       backend_.erase(shape_, span, plan_.segment_begin(m), plan_.segment_end(m));
     }
-    throw;
+    fail_finite("segment " + std::to_string(m + 1));
   }
 
   for (const Piece& piece : pieces) {
@@ -158,7 +155,6 @@ void Model::run_segment(uint32_t m, std::span<const Span> spans, uint32_t rows) 
              .epsilon = plan_.norm_epsilon,
              .output = attention.qkv,
              .width = shape_.qkv_width()});
-    backend_.append(attention);
     backend_.attend(attention);
     project({.matrix = &layer.output,
              .input = attention.output,

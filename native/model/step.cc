@@ -38,8 +38,9 @@ bool leaves(Climb& climb, float stay, float go, float router_temp) {
   return numerics::leaves(climb.uniform, climb.remaining);
 }
 
-// However a step ends, the last token of every sequence is the next step's row: n - 1 >= f_1. A step that failed may have taken it
-// through some segments; it goes through them again and writes the same.
+// However a step ends, the last token of every sequence is the next step's row: n - 1 >= f_1. A
+// step that failed may have taken it through some segments; it goes through them again and writes
+// the same.
 struct LastTokenWaits {
   std::span<Sequence> sequences;
 

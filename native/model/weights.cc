@@ -131,6 +131,10 @@ class Loader {
       }
       if (m < plan_.exits.size()) router(w.routers[m], plan_.exits[m].router);
       outlet(w, w.outlets[m], m < plan_.exits.size() ? plan_.exits[m].outlet : plan_.final);
+      // A router reads what its exit's outlet reads: the rows under the same norm.
+      if (m < plan_.exits.size()) {
+        ties_.push_back([&w, m] { w.routers[m].input_norm = w.outlets[m].norm; });
+      }
     }
   }
 

@@ -26,20 +26,6 @@ struct Adapter {
   Matrix up, down;
 };
 
-struct RouterBlock {
-  Matrix fc1;
-  const float* bias1;
-  Matrix fc2;
-  const float* bias2;
-};
-
-struct Router {
-  std::vector<RouterBlock> blocks;
-  const float* norm;
-  Matrix head;
-  const float* bias;
-};
-
 // From hidden states to logits at one depth.
 struct Outlet {
   const float* norm;

@@ -14,12 +14,6 @@ inline float row_scale(const float* row, uint32_t width, float epsilon) {
   return numerics::norm_scale(numerics::sum_of_squares(row, int(width)), int(width), epsilon);
 }
 
-void normalize_row(const float* input, const float* weight, float epsilon, uint32_t width,
-                   float* output) {
-  const float scale = row_scale(input, width, epsilon);
-  for (uint32_t i = 0; i < width; i++) output[i] = numerics::normalised(input[i], scale, weight[i]);
-}
-
 // Stores one row of a group of `group` rows, `at` being the row's first element. `value(i)` is
 // element i.
 template <class Value>
@@ -59,6 +53,12 @@ void pack_rows(const Pack& pack, uint32_t first, uint32_t last) {
     } else {
       const float scale = row_scale(input, cols, pack.epsilon);
       const float* norm = pack.norm;
+      if (pack.normed != nullptr) {
+        float* normed = pack.normed + size_t(row) * cols;
+        for (uint32_t i = 0; i < cols; i++) {
+          normed[i] = numerics::normalised(input[i], scale, norm[i]);
+        }
+      }
       store_operand(pack.type, cols, group, at,
                     [=](uint32_t i) { return numerics::normalised(input[i], scale, norm[i]); });
     }

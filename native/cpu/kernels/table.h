@@ -16,7 +16,6 @@ constexpr Kernels make_kernels(const char* name) {
           .project = project_tiles,
           .append = append_rows,
           .attend = attend_unit,
-          .normalize = normalize_row,
           .draw = draw_range,
           .draw_kept = draw_kept,
           .maximum = maximum,

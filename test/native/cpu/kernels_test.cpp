@@ -294,7 +294,6 @@ TEST(attention_is_the_definition_for_every_split_into_spans) {
         for (uint32_t begin = 0; begin < length; begin += step) {
           const Span span{begin, std::min(length, begin + step), begin, blocks.data()};
           const Attention a{shape, layer, {&span, 1}, qkv.data(), rotary.data(), output.data()};
-          backend.append(a);
           backend.attend(a);
         }
         CHECK(std::memcmp(output.data(), expected.data(), output.size() * 4) == 0);
@@ -320,7 +319,7 @@ TEST(erasing_a_span_leaves_zeros_in_its_slots_and_nothing_else) {
       std::vector<float> qkv(100 * shape.qkv_width(), 1.0f);
       const Span span{begin, end, 0, blocks[which].data()};
       for (uint32_t layer = 0; layer < 3; layer++) {
-        backend.append({shape, layer, {&span, 1}, qkv.data(), rotary.data(), output.data()});
+        backend.attend({shape, layer, {&span, 1}, qkv.data(), rotary.data(), output.data()});
       }
     };
     append(0, 0, 100);

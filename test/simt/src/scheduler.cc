@@ -1,0 +1,379 @@
+#include "scheduler.h"
+
+#include <pmmintrin.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "arena.h"
+#include "barriers.h"
+#include "counters.h"
+#include "fiber.h"
+#include "ops.h"
+#include "report.h"
+#include "shared_memory.h"
+#include "simt/emulator.h"
+
+uint3 simt_threadIdx asm("simt_threadIdx"), simt_blockIdx asm("simt_blockIdx");
+dim3 simt_blockDim asm("simt_blockDim"), simt_gridDim asm("simt_gridDim");
+
+namespace simt {
+
+constinit Hot hot;
+
+namespace {
+
+// Resident threads of all multiprocessors that a configuration may ask for.
+constexpr size_t kMaxFibers = size_t(128) * 2048;
+constexpr uint32_t kMaxPolls = 1 << 20;
+constexpr unsigned kMeanTurn = 48;  // memory accesses, in the adversarial order
+
+struct Scheduler {
+  StackPool stacks{kMaxFibers};
+  std::vector<Lane> lanes;
+  std::vector<Block> blocks;
+  std::vector<Block*> resident;
+  std::vector<uint32_t> order;  // of blocks
+  void* main_sp = nullptr;
+  Choice choice;
+};
+
+Scheduler& scheduler() {
+  static Scheduler& instance = *new Scheduler;
+  return instance;
+}
+
+void enter(Lane& lane) {
+  hot.lane = &lane;
+  simt_threadIdx = lane.thread;
+  hot.steps = 0;
+  ++hot.switches;
+}
+
+void leave_to_main(Lane& from) {
+  hot.lane = nullptr;
+  simt_switch_stack(&from.sp, scheduler().main_sp);
+}
+
+void switch_lanes(Lane& from, Lane& to) {
+  enter(to);
+  simt_switch_stack(&from.sp, to.sp);
+}
+
+Lane& ready_lane(Block& block, unsigned warp, int after = Choice::kNone) {
+  const int i = scheduler().choice.bit(config().order, block.warp[warp].ready, after);
+  return block.lanes[warp * kWarpSize + unsigned(i)];
+}
+
+Lane& ready_lane(Block& block) {
+  return ready_lane(block,
+                    unsigned(scheduler().choice.bit(config().order, block.ready_warps)));
+}
+
+void finish_thread(Lane& me) {
+  Block& b = *me.block;
+  Warp& w = b.warp[me.warp];
+  const uint32_t bit = 1u << me.index;
+  note_progress();
+  if (!me.copies.empty()) {
+    report(Kind::copy_never_awaited, {as_site(me.place)}, 0,
+           std::to_string(me.copies.size()) + " copies are in flight when the thread returns");
+    me.copies.clear();
+    me.copy_groups.clear();
+  }
+  w.alive &= ~bit;
+  w.ready &= ~bit;
+  --b.alive;
+  for (unsigned i = 0; i < kWarpSize; ++i) {
+    const Lane& other = b.lanes[me.warp * kWarpSize + i];
+    if (!(w.collecting >> i & 1) || !(other.mask & bit)) continue;
+    char text[96];
+    std::snprintf(text, sizeof text, "mask %08x of lane %u names lane %u, which has returned",
+                  other.mask, i, unsigned(me.index));
+    report(Kind::mismatched_mask, {as_site(other.place)}, 0, text);
+    return abort_launch(cudaErrorLaunchFailure);
+  }
+  if (hot.count && (!w.alive || w.at_barrier == w.alive)) count_warp(b, me.warp);
+  if (b.at_barrier) thread_left_barrier(b);
+}
+
+[[noreturn]] void fiber_main() {
+  for (;;) {
+    const Launch& launch = hot.grid->launch;
+    hot.in_kernel = true;
+    launch.invoke(launch.args.get());
+    hot.in_kernel = false;
+    Lane& me = *hot.lane;
+    finish_thread(me);
+    me.parked = true;
+    wait_here();
+  }
+}
+
+void start_block(Block& b, const Launch& launch, unsigned linear) {
+  const auto& [grid, block] = std::tie(launch.grid, launch.block);
+  b.linear = linear;
+  b.serial = hot.grid->op.first_block + linear;
+  b.index = {linear % grid.x, linear / grid.x % grid.y, linear / grid.x / grid.y};
+  b.threads = b.alive = block.x * block.y * block.z;
+  b.warps = (b.threads + kWarpSize - 1) / kWarpSize;
+  b.at_barrier = b.at_grid_barrier = 0;
+  b.votes = 0;
+  b.ready_warps = 0;
+  b.epoch = 0;
+  b.has_clocks = b.has_fences = false;
+  b.fenced.clear();
+  b.atomics.clear();
+  prepare_shared(b, launch.dynamic_shared);
+  for (unsigned w = 0; w < b.warps; ++w) {
+    const unsigned lanes = std::min(kWarpSize, b.threads - w * kWarpSize);
+    b.warp[w] = Warp{};
+    b.warp[w].alive = lanes == kWarpSize ? kFullMask : (1u << lanes) - 1;
+    make_ready(b, w, b.warp[w].alive);
+  }
+  for (unsigned i = 0; i < b.threads; ++i) {
+    Lane& l = b.lanes[i];
+    l.block = &b;
+    l.id = uint16_t(i);
+    l.warp = uint8_t(i / kWarpSize);
+    l.index = uint8_t(i % kWarpSize);
+    l.thread = {i % block.x, i / block.x % block.y, i / block.x / block.y};
+    if (!l.parked) {
+      const size_t stack = size_t(&l - scheduler().lanes.data());
+      l.stack = scheduler().stacks.stack(stack);
+      l.sp = scheduler().stacks.prepare(stack, fiber_main);
+    }
+    l.parked = false;
+    l.grid_synced = false;
+    l.accessed = false;
+    l.tick = 0;
+    l.acquired.reset();
+    l.observed.reset();
+    l.device_fence = l.block_fence = {};
+    l.copies.clear();
+    l.copy_groups.clear();
+    l.events.clear();
+    l.instructions = 0;
+  }
+}
+
+// Places for `width` blocks. Threads keep their fibers from launch to launch.
+void prepare_slots(unsigned width, unsigned threads) {
+  Scheduler& s = scheduler();
+  const unsigned stride = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
+  if (s.lanes.size() < size_t(width) * stride) s.lanes.resize(size_t(width) * stride);
+  if (s.blocks.size() < width) s.blocks.resize(width);
+  for (unsigned i = 0; i < width; ++i) {
+    s.blocks[i].slot = i;
+    s.blocks[i].lanes = &s.lanes[size_t(i) * stride];
+  }
+}
+
+std::vector<uint32_t> block_order(unsigned total) {
+  std::vector<uint32_t> order(total);
+  std::iota(order.begin(), order.end(), 0u);
+  if (config().order == Order::reverse) {
+    std::reverse(order.begin(), order.end());
+  } else if (config().order != Order::forward) {
+    for (uint32_t i = total; i > 1; --i)
+      std::swap(order[i - 1], order[scheduler().choice.below(i)]);
+  }
+  return order;
+}
+
+void report_deadlock() {
+  std::map<std::string, int> waiting;
+  const Lane* first = nullptr;
+  for (const Block* b : scheduler().resident)
+    for (unsigned i = 0; i < b->threads; ++i) {
+      const Lane& l = b->lanes[i];
+      const Warp& w = b->warp[l.warp];
+      if (!(w.alive >> l.index & 1)) {
+        ++waiting["have returned"];
+        continue;
+      }
+      if (!first) first = &l;
+      char mask[32] = "";
+      const bool collecting = w.collecting >> l.index & 1;
+      if (collecting) std::snprintf(mask, sizeof mask, " with mask %08x", l.mask);
+      ++waiting[std::string("wait ") + (collecting ? "for their warp" : "at a barrier") + " at " +
+                describe_place(l.place) + mask];
+    }
+  std::string text;
+  for (const auto& [what, count] : waiting)
+    text += (text.empty() ? "" : "; ") + std::to_string(count) + " threads " + what;
+  report(Kind::deadlock, {as_site(first->place)}, 0, text);
+}
+
+// Flushes subnormals while it lives, in the arithmetic of the kernels.
+class FlushSubnormals {
+ public:
+  FlushSubnormals() : saved_(_mm_getcsr()) {
+    if (config().flush_subnormals)
+      _mm_setcsr(saved_ | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
+  }
+  ~FlushSubnormals() { _mm_setcsr(saved_); }
+  FlushSubnormals(const FlushSubnormals&) = delete;
+  FlushSubnormals& operator=(const FlushSubnormals&) = delete;
+
+ private:
+  unsigned saved_;
+};
+
+// Resident blocks take turns whenever all threads of one of them wait.
+void run_blocks(Grid& grid) {
+  Scheduler& s = scheduler();
+  unsigned next = unsigned(s.resident.size());
+  size_t at = 0;
+  while (!s.resident.empty() && !grid.error) {
+    const size_t count = s.resident.size();
+    if (config().order >= Order::random) at = s.choice.next();
+    Block* go = nullptr;
+    for (size_t k = 0; k < count && !go; ++k)
+      if (Block* b = s.resident[(at + k) % count]; b->ready_warps) {
+        go = b;
+        at = (at + k) % count;
+      }
+    if (!go) {
+      if (release_grid_barrier(s.resident)) continue;
+      report_deadlock();
+      grid.error = cudaErrorLaunchTimeout;
+      return;
+    }
+    simt_blockIdx = go->index;
+    Lane& to = ready_lane(*go);
+    enter(to);
+    simt_switch_stack(&s.main_sp, to.sp);
+    hot.lane = nullptr;
+    hot.in_kernel = false;
+    if (grid.error) return;
+    if (go->alive > 0) {
+      ++at;
+    } else if (next < grid.blocks) {
+      if (hot.count) count_block(*go);
+      start_block(*go, grid.launch, s.order[next++]);
+    } else {
+      if (hot.count) count_block(*go);
+      std::erase(s.resident, go);
+    }
+  }
+}
+
+}  // namespace
+
+Choice& thread_choice() { return scheduler().choice; }
+
+bool is_thread_stack(uintptr_t address) { return scheduler().stacks.contains(address); }
+
+void make_ready(Block& block, unsigned warp, uint32_t lanes) {
+  block.warp[warp].ready |= lanes;
+  block.ready_warps |= 1u << warp;
+}
+
+void wait_here() {
+  Lane& me = *hot.lane;
+  Block& b = *me.block;
+  Warp& w = b.warp[me.warp];
+  w.ready &= ~(1u << me.index);
+  if (w.ready) return switch_lanes(me, ready_lane(b, me.warp, me.index));
+  b.ready_warps &= ~(1u << me.warp);
+  if (!b.ready_warps) return leave_to_main(me);
+  const int next = scheduler().choice.bit(config().order, b.ready_warps, me.warp);
+  switch_lanes(me, ready_lane(b, unsigned(next)));
+}
+
+void take_turns() {
+  Lane& me = *hot.lane;
+  Block& b = *me.block;
+  Warp& w = b.warp[me.warp];
+  const uint32_t others = w.ready & ~(1u << me.index);
+  const uint32_t other_warps = b.ready_warps & ~(1u << me.warp);
+  Choice& choice = scheduler().choice;
+  // Another block, another lane or another warp: a waiting thread must not starve those it waits
+  // for.
+  const unsigned way = config().order >= Order::random ? choice.below(3) : hot.polls % 3;
+  if (way == 0 && scheduler().resident.size() > 1) return leave_to_main(me);
+  if (others && (way == 1 || !other_warps)) {
+    const int i = choice.bit(config().order, others, me.index);
+    return switch_lanes(me, b.lanes[me.warp * kWarpSize + unsigned(i)]);
+  }
+  if (other_warps) {
+    const int i = choice.bit(config().order, other_warps, me.warp);
+    return switch_lanes(me, ready_lane(b, unsigned(i)));
+  }
+  leave_to_main(me);
+}
+
+bool is_index_variable(uintptr_t address) {
+  return address - reinterpret_cast<uintptr_t>(&simt_threadIdx) < sizeof simt_threadIdx ||
+         address - reinterpret_cast<uintptr_t>(&simt_blockIdx) < sizeof simt_blockIdx ||
+         address - reinterpret_cast<uintptr_t>(&simt_blockDim) < sizeof simt_blockDim ||
+         address - reinterpret_cast<uintptr_t>(&simt_gridDim) < sizeof simt_gridDim;
+}
+
+void pause() {
+  InEmulator scope;
+  if (++hot.polls > kMaxPolls) {
+    report(Kind::live_lock, {as_site(hot.lane->place)}, 0,
+           std::to_string(kMaxPolls) + " polls without progress of any thread");
+    return abort_launch(cudaErrorLaunchTimeout);
+  }
+  take_turns();
+}
+
+void abort_launch(cudaError_t error) {
+  hot.grid->error = error;
+  hot.lane->parked = false;
+  leave_to_main(*hot.lane);
+}
+
+cudaError_t run_grid(const Launch& launch, Op& op) {
+  Scheduler& s = scheduler();
+  const unsigned total = launch.grid.x * launch.grid.y * launch.grid.z;
+  const unsigned threads = launch.block.x * launch.block.y * launch.block.z;
+  const unsigned stride = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
+  const unsigned room = unsigned(std::min(kMaxFibers / stride, kMaxSlots));
+  const unsigned wanted = launch.cooperative                         ? total
+                          : config().order == Order::forward ? 1u
+                                                             : unsigned(config().resident_blocks);
+  const unsigned width = std::min({wanted, total, room});
+
+  Grid grid{.launch = launch, .op = op, .blocks = total};
+  grid.floor = history().floor(op, true);
+  grid.floor_unsynced = op.dependent ? history().floor(op, false) : grid.floor;
+  hot.grid = &grid;
+  note_progress();
+  s.choice.seed(config().seed * 1000003 + op.first_block);
+  hot.steps_to_switch = 1 + s.choice.below(2 * kMeanTurn);
+  simt_blockDim = launch.block;
+  simt_gridDim = launch.grid;
+  s.order = block_order(total);
+  prepare_slots(width, threads);
+  if (hot.count) count_launch(grid);
+  s.resident.clear();
+  for (unsigned i = 0; i < width; ++i) {
+    s.resident.push_back(&s.blocks[i]);
+    start_block(s.blocks[i], launch, s.order[i]);
+  }
+  {
+    FlushSubnormals flush;
+    run_blocks(grid);
+  }
+  if (grid.error)  // abandoned fibers start afresh
+    for (Lane& l : s.lanes) l.parked = false;
+  hot.grid = nullptr;
+  return grid.error.value_or(cudaSuccess);
+}
+
+unsigned active_lanes() { return hot.lane->block->warp[hot.lane->warp].alive; }
+unsigned lane_index() { return hot.lane->index; }
+uint64_t thread_switches() { return hot.switches; }
+
+void trap(const char* why, const Place& place) {
+  InEmulator scope;
+  report(Kind::trap, {as_site(place)}, 0, why);
+  abort_launch(cudaErrorLaunchFailure);
+}
+
+}  // namespace simt

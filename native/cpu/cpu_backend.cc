@@ -1,6 +1,7 @@
 #include "cpu_backend.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "../numerics/environment.h"
@@ -112,32 +113,43 @@ void CpuBackend::project(const Projection& p) {
 }
 
 void CpuBackend::attend(const Attention& a) {
-  for (const Span& span : a.spans) {
-    share(span.rows(), kLeastRows,
-          [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.append(a, span, begin, end); });
-  }
   // Units in the order (span, kv head, pairs), numbered without a list.
-  const uint32_t share_of_head = a.shape.heads / a.shape.kv_heads;
-  const auto units_of = [&](const Span& span) {
-    return a.shape.kv_heads * ceil_div(span.rows() * share_of_head, kGroupRows);
+  const uint32_t kv_heads = a.shape.kv_heads, share_of_head = a.shape.heads / kv_heads;
+  const auto groups_of = [&](const Span& span) {
+    return ceil_div(span.rows() * share_of_head, kGroupRows);
   };
-  uint32_t units = 0;
-  for (const Span& span : a.spans) units += units_of(span);
+  uint32_t units = 0, most_groups = 0;
+  for (const Span& span : a.spans) {
+    units += kv_heads * groups_of(span);
+    most_groups = std::max(most_groups, groups_of(span));
+  }
   const size_t bytes = (attention_scratch_bytes(a.shape) + 127) / 128 * 128;
   std::byte* memory = scratch(bytes * team_.size());
-  share(units, 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
-    uint32_t before = 0;
-    for (const Span& span : a.spans) {
-      const uint32_t here = units_of(span), pairs = span.rows() * share_of_head;
-      const uint32_t last = std::min(end, before + here);
-      for (uint32_t u = std::max(begin, before); u < last; u++) {
-        const uint32_t per_head = here / a.shape.kv_heads;
-        const uint32_t first = (u - before) % per_head * kGroupRows;
-        kernels_.attend({&a, &span, (u - before) / per_head, first,
-                         std::min(kGroupRows, pairs - first), memory + id * bytes});
+  const auto each = [&](const auto& visit) {
+    share(units, 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
+      uint32_t before = 0;
+      for (const Span& span : a.spans) {
+        const uint32_t groups = groups_of(span), here = kv_heads * groups;
+        for (uint32_t u = std::max(begin, before); u < std::min(end, before + here); u++) {
+          visit(span, (u - before) / groups, (u - before) % groups, id);
+        }
+        before += here;
       }
-      before += here;
-    }
+    });
+  };
+  // A head's keys must be there before its first group attends: where a head has but one group, its
+  // own thread sees to both.
+  const bool together = most_groups <= 1;
+  const auto append = [&](const Span& span, uint32_t head, uint32_t group, uint32_t) {
+    if (group == 0) kernels_.append(a, span, head);
+  };
+  if (!together) each(append);
+  each([&](const Span& span, uint32_t head, uint32_t group, uint32_t id) {
+    if (together) append(span, head, group, id);
+    const uint32_t first = group * kGroupRows;
+    kernels_.attend({&a, &span, head, first,
+                     std::min(kGroupRows, span.rows() * share_of_head - first),
+                     memory + id * bytes});
   });
 }
 
@@ -177,26 +189,33 @@ void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint3
   project(head);
   const uint32_t vocab = head.width;
   for (size_t r = 0; r < draws.size(); r++) {
-    const float* logits = head.output + r * vocab;
-    const Draw& draw = draws[r];
-    if (!finite(logits, vocab)) {
-      tokens[r] = kNoToken;
-    } else if (draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0) {
-      const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
-      tokens[r] = kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
-    } else {
-      // A thread's best of its own share; shares ascend, so a tie goes to the earlier one.
-      std::vector<Best> best(team_.size(), Best{0, kNoToken});
-      share(ceil_div(vocab, 4), kLeastElements / 4, [&](uint32_t begin, uint32_t end, uint32_t id) {
-        best[id] = kernels_.draw(logits, draw, begin * 4, std::min(end * 4, vocab));
-      });
-      Best all{0, kNoToken};
-      for (const Best& b : best) {
-        if (b.token != kNoToken && (all.token == kNoToken || b.score > all.score)) all = b;
-      }
-      tokens[r] = all.token;
-    }
+    tokens[r] = draw_row(head.output + r * vocab, vocab, draws[r]);
   }
+}
+
+uint32_t CpuBackend::draw_row(const float* logits, uint32_t vocab, const Draw& draw) {
+  if (draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0) {
+    if (!finite(logits, vocab)) return kNoToken;
+    const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
+    return kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
+  }
+  // A thread's best of its own share; shares ascend, so a tie goes to the earlier one.
+  std::vector<Best> best(team_.size(), Best{0, kNoToken});
+  std::atomic<bool> finite{true};
+  share(ceil_div(vocab, 4), kLeastElements / 4, [&](uint32_t begin, uint32_t end, uint32_t id) {
+    const uint32_t first = begin * 4, last = std::min(end * 4, vocab);
+    if (!kernels_.finite(logits + first, last - first)) {
+      finite.store(false, std::memory_order_relaxed);
+    } else {
+      best[id] = kernels_.draw(logits, draw, first, last);
+    }
+  });
+  if (!finite) return kNoToken;
+  Best all{0, kNoToken};
+  for (const Best& b : best) {
+    if (b.token != kNoToken && (all.token == kNoToken || b.score > all.score)) all = b;
+  }
+  return all.token;
 }
 
 void CpuBackend::mix(const Mixture& m) {

@@ -49,7 +49,7 @@ class CpuBackend final : public Backend {
   template <class Work>
   void share(uint32_t count, uint32_t least, const Work& work);
   std::byte* scratch(size_t bytes);
-  uint32_t draw_top(const float* logits, uint32_t vocab, const Draw& draw);
+  uint32_t draw_row(const float* logits, uint32_t vocab, const Draw& draw);
 
   const Kernels& kernels_;
   Team team_;

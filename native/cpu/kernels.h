@@ -56,8 +56,9 @@ struct Kernels {
   // output is two of the matrix.
   void (*project)(const Projection& projection, const std::byte* operand, uint32_t first,
                   uint32_t last);
-  // Rows [first, last) of a span: rotary embedding in place, keys and values into the blocks.
-  void (*append)(const Attention& attention, const Span& span, uint32_t first, uint32_t last);
+  // One kv head of all rows of a span, with its query heads: rotary embedding in place, key and
+  // value into the blocks.
+  void (*append)(const Attention& attention, const Span& span, uint32_t kv_head);
   void (*attend)(const AttentionUnit& unit);
   // The best of tokens [first, last), `first` a multiple of 4. `kept`: a sorted list of the only
   // tokens allowed, or null.

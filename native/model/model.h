@@ -44,6 +44,8 @@ class Model {
   const Plan& plan() const { return plan_; }
   Backend& backend() { return backend_; }
   Memory memory() const;
+  // Where the weights lie, memory().weights bytes on the device: what benchmarks probe.
+  const std::byte* weights_memory() const { return weights_.memory.data(); }
   const Work& work() const { return work_; }
 
   // Makes room for blocks [0, cache) and [0, boundary), zeroes the cache blocks `fresh`, and

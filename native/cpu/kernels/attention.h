@@ -20,37 +20,36 @@ inline void store_element(DType type, std::byte* at, size_t index, float value) 
   }
 }
 
-// Rotates the query and key heads of a row in place, then writes its keys and values into the
-// block.
-void append_rows(const Attention& a, const Span& span, uint32_t first, uint32_t last) {
+inline void rotate_head(float* x, const float* angles, uint32_t half) {
+  for (uint32_t j = 0; j < half; j++) {
+    const numerics::Pair pair =
+        numerics::rotate(x[j], x[half + j], angles[2 * j], angles[2 * j + 1]);
+    x[j] = pair.lo;
+    x[half + j] = pair.hi;
+  }
+}
+
+void append_head(const Attention& a, const Span& span, uint32_t kv_head) {
   const CacheShape& shape = a.shape;
-  const uint32_t dim = shape.head_dim, half = dim / 2;
-  for (uint32_t i = first; i < last; i++) {
-    const uint32_t position = span.begin + i;
+  const uint32_t dim = shape.head_dim, share = shape.heads / shape.kv_heads;
+  for (uint32_t i = 0; i < span.rows(); i++) {
+    const uint32_t position = span.begin + i, slot = position % kBlockPositions;
     float* row = a.qkv + size_t(span.first_row + i) * shape.qkv_width();
     const float* angles = a.rotary + size_t(position) * dim;
-    for (uint32_t head = 0; head < shape.heads + shape.kv_heads; head++) {
-      float* x = row + size_t(head) * dim;
-      for (uint32_t j = 0; j < half; j++) {
-        const numerics::Pair pair =
-            numerics::rotate(x[j], x[half + j], angles[2 * j], angles[2 * j + 1]);
-        x[j] = pair.lo;
-        x[half + j] = pair.hi;
-      }
+    for (uint32_t head = kv_head * share; head < (kv_head + 1) * share; head++) {
+      rotate_head(row + size_t(head) * dim, angles, dim / 2);
     }
-    std::byte* layer = span.blocks[position / kBlockPositions] + a.layer * shape.layer_bytes();
-    const uint32_t slot = position % kBlockPositions;
-    for (uint32_t head = 0; head < shape.kv_heads; head++) {
-      const float* key = row + size_t(shape.heads + head) * dim;
-      const float* value = key + size_t(shape.kv_heads) * dim;
-      std::byte* keys = layer + head * shape.head_bytes();
-      std::byte* values = keys + shape.key_bytes();
-      keys += slot / kTileRows * shape.key_tile_bytes();
-      for (uint32_t k = 0; k < dim; k++) {
-        store_element(shape.type, keys, tile_index(shape.type, slot % kTileRows, k), key[k]);
-        store_element(shape.type, values + k / kTileRows * shape.value_tile_bytes(),
-                      tile_index(shape.type, k % kTileRows, slot), value[k]);
-      }
+    float* key = row + size_t(shape.heads + kv_head) * dim;
+    const float* value = key + size_t(shape.kv_heads) * dim;
+    rotate_head(key, angles, dim / 2);
+    std::byte* keys = span.blocks[position / kBlockPositions] + a.layer * shape.layer_bytes() +
+                      kv_head * shape.head_bytes();
+    std::byte* values = keys + shape.key_bytes();
+    keys += slot / kTileRows * shape.key_tile_bytes();
+    for (uint32_t k = 0; k < dim; k++) {
+      store_element(shape.type, keys, tile_index(shape.type, slot % kTileRows, k), key[k]);
+      store_element(shape.type, values + k / kTileRows * shape.value_tile_bytes(),
+                    tile_index(shape.type, k % kTileRows, slot), value[k]);
     }
   }
 }

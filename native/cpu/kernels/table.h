@@ -14,7 +14,7 @@ constexpr Kernels make_kernels(const char* name) {
   return {.name = name,
           .pack = pack_rows,
           .project = project_tiles,
-          .append = append_rows,
+          .append = append_head,
           .attend = attend_unit,
           .draw = draw_range,
           .draw_kept = draw_kept,

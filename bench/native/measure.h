@@ -1,0 +1,68 @@
+// Measuring on a machine whose memory changes speed by the second: every figure is a ratio to
+// something timed beside it.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <vector>
+
+#include "native/cpu/team.h"
+
+namespace nvium::bench {
+
+inline double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+template <class Work>
+double seconds(const Work& work) {
+  const double begin = now();
+  work();
+  return now() - begin;
+}
+
+inline double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+// Reads memory once with plain loads, a share a thread: what any computation over it can reach.
+// Bytes a second.
+class Probe {
+ public:
+  Probe(cpu::Team& team, const std::byte* memory, size_t bytes)
+      : team_(team), memory_(memory), bytes_(bytes / 64 / team.size() * 64 * team.size()) {}
+
+  double rate() const {
+    return double(bytes_) / seconds([&] {
+             team_.run([&](uint32_t id) {
+               const size_t share = bytes_ / team_.size();
+               const uint64_t* at = reinterpret_cast<const uint64_t*>(memory_ + id * share);
+               sums_[id * 8] = read(at, share / 8);
+             });
+           });
+  }
+
+ private:
+  __attribute__((noinline, target_clones("avx512f", "avx2", "default"))) static uint64_t read(
+      const uint64_t* at, size_t words) {
+    uint64_t sums[32] = {};
+    for (size_t i = 0; i + 32 <= words; i += 32) {
+      for (size_t j = 0; j < 32; j++) sums[j] ^= at[i + j];
+    }
+    uint64_t all = 0;
+    for (const uint64_t sum : sums) all ^= sum;
+    return all;
+  }
+
+  cpu::Team& team_;
+  const std::byte* memory_;
+  size_t bytes_;
+  mutable volatile uint64_t sums_[256 * 8] = {};
+};
+
+}  // namespace nvium::bench

@@ -248,6 +248,7 @@ export class Session implements AsyncDisposable {
   ): AsyncGenerator<Step, void, undefined> {
     this.#requireIdle();
     let shown = this.#state.tokens.length;
+    let drawn: readonly Step[] = [];
     this.#shown = shown;
     try {
       for (let left = count; left > 0; ) {
@@ -262,6 +263,7 @@ export class Session implements AsyncDisposable {
         const { steps, error } = await this.#queue.run(() =>
           this.#steps(native, batch, stops, signal),
         );
+        drawn = steps;
         for (const step of steps) {
           this.#requireLive();
           shown++;
@@ -273,6 +275,8 @@ export class Session implements AsyncDisposable {
         left -= steps.length;
       }
     } finally {
+      // Tokens that were not handed out never were: their cost stays in the statistics, they do not.
+      for (const { position, exit } of drawn) if (position >= shown) this.#count(exit, -1);
       if (this.#disposed === undefined) truncate(this.#state, this.#engine.pools, shown);
       this.#shown = undefined;
     }
@@ -449,12 +453,17 @@ export class Session implements AsyncDisposable {
       const position = this.#state.tokens.length;
       this.#state.tokens.push(token);
       this.#state.generated.push(1);
-      this.#counts.exits[exit - 1] = (this.#counts.exits[exit - 1] ?? 0) + 1;
+      this.#count(exit, 1);
       const step = { token, position, exit, layersRun, pending };
       steps.push(drawn === token ? step : { ...step, drawn });
     }
     const error = result.error === null ? undefined : fromNative(result.error, signal);
     return { steps, error };
+  }
+
+  #count(exit: number, by: number): void {
+    const { exits } = this.#counts;
+    exits[exit - 1] = (exits[exit - 1] ?? 0) + by;
   }
 
   #requireLive(): void {

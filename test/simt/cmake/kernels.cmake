@@ -24,7 +24,7 @@ foreach(kind checked plain)
     ${simt_root}/include ${simt_root}/../../cuda)
   target_include_directories(simt_${kind}_flags SYSTEM INTERFACE ${SIMT_CUDA_INCLUDE})
   target_compile_options(simt_${kind}_flags INTERFACE
-    -g
+    -gdwarf-4  # addr2line of binutils 2.40 misnames the files of version 5
     -ffp-contract=off
     -fno-strict-aliasing  # kernels read bf16 as uint4
     $<$<BOOL:${SIMT_HOST_HAS_FMA}>:-mfma>)

@@ -1,7 +1,6 @@
 #include "clock.h"
 
 #include <algorithm>
-#include <iterator>
 
 namespace simt {
 
@@ -35,13 +34,6 @@ void Clock::merge(const Clock& other) {
   }
   merged.insert(merged.end(), a, entries_.end());
   entries_ = std::move(merged);
-}
-
-Clock Clock::only(uint32_t block) const {
-  Clock result;
-  std::copy_if(entries_.begin(), entries_.end(), std::back_inserter(result.entries_),
-               [=](const Entry& e) { return e.key >> 11 == block; });
-  return result;
 }
 
 void merge(ClockRef& into, const ClockRef& from) {

@@ -15,7 +15,8 @@ void begin_tick(Lane& lane) {
 }
 
 Publication publication(const Lane& lane) {
-  return {true, lane.block->epoch, lane.tick, lane.acquired};
+  const Block& b = *lane.block;
+  return {true, b.epoch, b.warp[lane.warp].epoch, lane.tick, lane.acquired};
 }
 
 void publish(ClockRef& to, const Lane& lane, const Publication& fence, bool append) {
@@ -24,6 +25,7 @@ void publish(ClockRef& to, const Lane& lane, const Publication& fence, bool appe
   if (fence.set) {
     if (fence.base) clock->merge(*fence.base);
     clock->add_block(b.serial, fence.epoch);
+    clock->add_warp(b.serial, lane.warp, fence.warp_epoch);
     clock->add_thread(b.serial, lane.id, fence.tick);
   }
   for (const auto& [thread, tick] : b.fenced) clock->add_thread(b.serial, thread, tick);

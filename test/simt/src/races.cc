@@ -60,7 +60,12 @@ bool is_write(Access a) {
 class Check {
  public:
   Check(const Actor& actor, uintptr_t address, size_t size, Access access, const void* site)
-      : actor_(actor), address_(address), size_(size), access_(access), site_(site) {
+      : actor_(actor),
+        address_(address),
+        size_(size),
+        access_(access),
+        site_(site),
+        shared_(arena().zone(address) == Zone::shared) {
     now_.block = actor.block;
     if (const Lane* l = actor.lane) {
       const Block& b = *l->block;
@@ -101,7 +106,8 @@ class Check {
            r.warp_epoch == now_.warp_epoch && r.tick == now_.tick;
   }
   bool covered(const ClockRef& clock, const Record& r) const {
-    return clock && clock->covers(r.block, uint32_t(r.epoch), uint32_t(r.thread), uint32_t(r.tick));
+    return clock && clock->covers({r.block, uint32_t(r.epoch), uint32_t(r.thread / kWarpSize),
+                                   uint32_t(r.warp_epoch), uint32_t(r.thread), uint32_t(r.tick)});
   }
 
   bool ordered(const Record& r) const {
@@ -112,6 +118,7 @@ class Check {
         return true;
       return covered(actor_.lane->acquired, r);
     }
+    if (shared_) return true;  // what another block left behind in the same place
     if (r.block == kHost) return !actor_.op || host_time(r) <= actor_.op->host_time;
     if (actor_.block == kHost) {
       const Op* op = history().find(r.block);
@@ -164,7 +171,11 @@ class Check {
     const bool relaxed = is_relaxed(access_);
     check_write(c.write);
     const Record& r = c.read;
-    if (!ordered(r) || others_read_too(r)) race(r, "read");
+    if (!ordered(r)) {
+      race(r, "read");
+    } else if (others_read_too(r)) {
+      race_with_readers(r);
+    }
     c.write = now_;
     c.write.flags = relaxed ? kRelaxed : 0;
     c.read = {};
@@ -202,6 +213,14 @@ class Check {
                     " by " + who(other) + "; " + why);
   }
 
+  [[gnu::noinline]] void race_with_readers(const Record& r) {
+    const Kind kind = r.flags == kBlocksRead  ? Kind::race_between_blocks
+                      : r.flags == kWarpsRead ? Kind::race_in_block
+                                              : Kind::race_in_warp;
+    report_once(kind, r, std::string(verb(access_)) + " of " + std::to_string(size_) +
+                             " bytes that other threads have read, with nothing between them");
+  }
+
   void report_once(Kind kind, const Record& other, std::string text) {
     const Op* op = other.block >= kFirstBlock ? history().find(other.block) : nullptr;
     Trail at_other;
@@ -236,9 +255,11 @@ class Check {
       return {Kind::race_between_blocks, "nothing orders the two blocks"};
     }
     const Op* op = history().find(other.block);
-    if (actor_.op->dependent && op && History::ordered(*op, *actor_.op, true))
+    const bool same_graph = op && op->graph_run && op->graph_run == actor_.op->graph_run;
+    if (op && (same_graph ? History::ordered(*op, *actor_.op, true)
+                          : op->stream == actor_.op->stream))
       return {Kind::missing_grid_dependency,
-              "this launch may start before that one has finished"};
+              "a dependent launch did not wait, and that one may not have finished"};
     return {Kind::missing_stream_order, "nothing orders the two operations"};
   }
 
@@ -262,6 +283,7 @@ class Check {
   size_t size_;
   Access access_;
   const void* site_;
+  bool shared_;
   Record now_;
 };
 

@@ -19,6 +19,7 @@ struct Notice {
   const void* kernel;
   std::string thread;
   uintptr_t address;
+  std::string where;
   std::string detail;
 };
 
@@ -104,7 +105,7 @@ void report(Kind kind, const Trail& at, uintptr_t address, std::string detail, c
   if (all.list.size() >= kMaxNotices || !all.seen.insert({kind, at}).second) return;
   if (!kernel && hot.grid) kernel = hot.grid->launch.kernel;
   all.list.push_back({kind, at, other, kernel, hot.lane ? running_thread() : "", address,
-                      std::move(detail)});
+                      address ? arena().describe(address) : "", std::move(detail)});
 }
 
 std::vector<Report> take_reports() {
@@ -120,7 +121,7 @@ std::vector<Report> take_reports() {
   std::set<std::pair<Kind, std::string>> seen;  // an unrolled line has several addresses
   for (const Notice& n : list) {
     Report r{n.kind,   kernel_name(n.kernel), source_line(n.at), {},
-             n.thread, n.address,             n.detail};
+             n.thread, n.address,             n.where, n.detail};
     if (!n.other.empty()) r.other = source_line(n.other);
     if (seen.insert({r.kind, at(r.at)}).second) reports.push_back(std::move(r));
   }
@@ -137,8 +138,7 @@ std::string to_string(const Report& r) {
     char address[32];
     std::snprintf(address, sizeof address, "%#zx", size_t(r.address));
     text += std::string("\n  address ") + address;
-    if (const std::string where = arena().describe(r.address); !where.empty())
-      text += ", " + where;
+    if (!r.where.empty()) text += ", " + r.where;
   }
   if (!r.detail.empty()) text += "\n  " + r.detail;
   if (!r.other.file.empty()) text += "\n  the other access is at " + at(r.other);

@@ -38,7 +38,7 @@ struct Event {
 // What a fence made ready to be handed to other threads by the next atomic.
 struct Publication {
   bool set = false;
-  uint32_t epoch = 0, tick = 0;
+  uint32_t epoch = 0, warp_epoch = 0, tick = 0;
   ClockRef base;
 };
 

@@ -128,7 +128,7 @@ __global__ void mapped(volatile float* host, float* out) {
 
 __global__ void subnormals(float* out) {
   volatile float tiny = 1e-39f;
-  out[threadIdx.x] = tiny * 1.0f;
+  out[threadIdx.x] = tiny * 8.0f;
 }
 
 bool read_only() {

@@ -35,7 +35,7 @@ __global__ void dynamic_shared_past_end(float* out) {
 __global__ void static_shared_past_end(float* out) {
   NV_SHARED(float[32], small);
   NV_SHARED(float[32], neighbour);
-  neighbour[threadIdx.x % 32] = 0;
+  if (threadIdx.x < 32) neighbour[threadIdx.x] = 0;
   small[threadIdx.x] = 1;  // fault static_shared_past_end: shared memory out of bounds
   out[threadIdx.x] = 0;
 }
@@ -87,7 +87,7 @@ __global__ void wild_pointer(float* out) {
   out[threadIdx.x] = *p;  // fault wild_pointer: host memory in kernel
 }
 
-float host_table[kN];
+volatile float host_table[kN];
 __global__ void read_host_global(float* out) {
   out[threadIdx.x] = host_table[threadIdx.x];  // fault host_global: host memory in kernel
 }

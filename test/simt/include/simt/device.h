@@ -18,6 +18,11 @@
   __attribute__((patchable_function_entry((int(threads) + 31) / 32 + 1, \
                                           (int(threads) + 31) / 32 + 1)))
 
+// Every call inside a kernel is inlined, as nvcc does. Besides being like the device, it is needed:
+// g++ does not announce a load or store that is itself an argument or the result of a call.
+#undef __global__
+#define __global__ __attribute__((flatten))
+
 // A bare __shared__ must not silently become a variable of one thread.
 #undef __shared__
 #define __shared__ simt_error_use_NV_SHARED

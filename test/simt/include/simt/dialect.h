@@ -86,7 +86,7 @@ void cp_async_wait() { simt::cp_async_wait(kPending); }
 
 inline void ldmatrix_x4(uint32_t (&result)[4], const void* row, SIMT_PLACE) {
   simt::LdmatrixDeposit mine{static_cast<const unsigned char*>(row), result};
-  if (simt::observing) simt::note(row, 16, simt::Access::read, place);
+  simt::note(row, 16, simt::Access::read, place);
   simt::collective(simt::kFullMask, &mine, simt::ldmatrix_op, simt::Collective::aligned, place);
 }
 

@@ -99,6 +99,7 @@ struct Report {
   SourceLine other;         // the access it conflicts with, where there is one
   std::string thread;       // "thread (3,0,0) of block (1,0,0)"
   uintptr_t address = 0;
+  std::string where;        // the address in words
   std::string detail;
 };
 std::string to_string(const Report& report);

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 
 const COLUMNS = 80;
-const ARGUMENTS = ["generate", "--seed", "120", "--max-new-tokens", "94"];
+const ARGUMENTS = ["generate", "--seed", "645", "--max-new-tokens", "84"];
 const TARGET = "docs/images/story.svg";
 
 const FONT = 14;

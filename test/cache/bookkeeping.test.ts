@@ -254,7 +254,7 @@ describe("random operations on several sequences", () => {
       world.audit();
     }
     for (const count of Object.values(world.seen).slice(0, given.segments === 1 ? 4 : 5)) {
-      expect(count).toBeGreaterThan(10);
+      expect(count).toBeGreaterThan(3);
     }
     for (const twin of [...world.twins]) world.dispose(twin);
     expect([world.pools.cache.used, world.pools.boundary.used]).toEqual([0, 0]);

@@ -106,6 +106,7 @@ async function* run(
   const tokens: number[] = [];
   const exits: number[] = [];
   let text = "";
+  let reason: GenerateResult["finishReason"] = "length";
   /** Whether the body ended by itself: it returned or threw. */
   let ended = false;
   const finish = (finishReason: GenerateResult["finishReason"]): GenerateResult => {
@@ -120,20 +121,25 @@ async function* run(
     for await (const step of session.decode(count, { ...sampling(rest), stopTokens: eosTokens })) {
       tokens.push(step.token);
       exits.push(step.exit);
-      const eos = eosTokens.includes(step.token);
       const found = stops.push(words.push(step.token));
       text += found.text;
       yield { text: found.text, tokens: [step.token], exits: [step.exit] };
-      if (found.match !== null) return finish("stop");
-      if (eos) break;
+      if (found.match !== null) {
+        reason = "stop";
+        break;
+      }
+      // The loop ends by itself here.
+      if (eosTokens.includes(step.token)) reason = "eos";
     }
-    // What was held back: the end of a character or the beginning of a stop string that never came.
-    const last = stops.push(words.end());
-    const tail = last.match === null ? last.text + stops.end() : last.text;
-    text += tail;
-    if (tail !== "") yield { text: tail, tokens: [], exits: [] };
-    if (last.match !== null) return finish("stop");
-    return finish(eosTokens.includes(tokens.at(-1) ?? -1) ? "eos" : "length");
+    if (reason !== "stop") {
+      // What was held back: the end of a character or the beginning of a stop string that never came.
+      const last = stops.push(words.end());
+      const tail = last.match === null ? last.text + stops.end() : last.text;
+      text += tail;
+      if (tail !== "") yield { text: tail, tokens: [], exits: [] };
+      if (last.match !== null) reason = "stop";
+    }
+    return finish(reason);
   } catch (error) {
     ended = true;
     throw error;

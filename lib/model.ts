@@ -13,7 +13,7 @@ import { NviumError } from "./errors.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
 import { fromNative, type NativeMemory, type NativeModel, native } from "./native.js";
 import { abortable, createQueue, type Queue } from "./queue.js";
-import { integer, invalid } from "./sampling.js";
+import { checkOptions, flag, integer, invalid } from "./sampling.js";
 import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
 import type { ChatMessage } from "./text/chat.js";
 import { type ChatTemplate, loadChatTemplate } from "./text/chat.js";
@@ -194,6 +194,9 @@ export class Model implements AsyncDisposable {
   async evaluate(tokens: Iterable<number>, options: EvaluateOptions = {}): Promise<EvaluateResult> {
     this.#requireLive();
     const { plan, pools, queue, segments } = this.#engine;
+    const { exitLogits: wantsLogits = false, mixture = false } = checkOptions(options);
+    flag("exitLogits", wantsLogits);
+    flag("mixture", mixture);
     const signal = checkSignal(options.signal);
     const list = checkTokens(tokens, plan.vocabSize);
     if (list.length > plan.contextLength) {
@@ -205,8 +208,8 @@ export class Model implements AsyncDisposable {
     }
     const size = list.length * plan.vocabSize;
     const exitProbs = floats(list.length * segments);
-    const exitLogits = options.exitLogits === true ? floats(size * segments) : null;
-    const mixtureLogProbs = options.mixture === true ? floats(size) : null;
+    const exitLogits = wantsLogits ? floats(size * segments) : null;
+    const mixtureLogProbs = mixture ? floats(size) : null;
     if (list.length > 0) {
       await queue.run(() => {
         this.#requireLive();
@@ -283,10 +286,10 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     placeThreads = true,
     instructionSet = "",
     onProgress,
-  } = options;
+  } = checkOptions(options);
   const signal = checkSignal(options.signal);
   if (threads !== undefined) integer("threads", threads, 1, 256);
-  if (typeof placeThreads !== "boolean") throw invalid("placeThreads", "a boolean", placeThreads);
+  flag("placeThreads", placeThreads);
   if (typeof instructionSet !== "string") {
     throw invalid("instructionSet", "a string", instructionSet);
   }

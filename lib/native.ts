@@ -181,7 +181,8 @@ export function fromNative(thrown: unknown, signal?: AbortSignal): unknown {
   if (thrown instanceof Error) return thrown;
   const failure = thrown as NativeFailure;
   if (failure.aborted) {
-    return signal?.reason ?? new NviumError("ERR_NVIUM_INTERNAL", "Aborted without a signal.");
+    if (signal !== undefined) return signal.reason;
+    return new NviumError("ERR_NVIUM_INTERNAL", "Aborted without a signal.");
   }
   return new NviumError(failure.code as NviumError["code"], failure.message, failure.details);
 }

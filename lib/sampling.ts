@@ -36,7 +36,7 @@ export function nativeOptions(
   force: number | undefined,
 ): NativeStepOptions {
   const { greedy = false, router = "sample" } = options;
-  if (typeof greedy !== "boolean") throw invalid("greedy", "a boolean", greedy);
+  flag("greedy", greedy);
   if (router !== "sample" && router !== "greedy") {
     throw invalid("router", '"sample" or "greedy"', router);
   }
@@ -71,6 +71,18 @@ export function integer(name: string, value: unknown, least: number, most: numbe
     return value;
   }
   throw invalid(name, `a whole number from ${least} to ${most}`, value);
+}
+
+/** A boolean, or an ERR_NVIUM_INVALID_ARG that says so. */
+export function flag(name: string, value: unknown): boolean {
+  if (typeof value === "boolean") return value;
+  throw invalid(name, "a boolean", value);
+}
+
+/** The options of a call, or an ERR_NVIUM_INVALID_ARG where they are no object. */
+export function checkOptions<T extends object>(options: T): T {
+  if (typeof options === "object" && options !== null) return options;
+  throw invalid("options", "an object", options);
 }
 
 /** An ERR_NVIUM_INVALID_ARG that names the argument, what was expected and what was given. */

@@ -19,7 +19,15 @@ import {
   STEP_FIELDS,
 } from "./native.js";
 import { abortable, createQueue } from "./queue.js";
-import { integer, invalid, nativeOptions, type SamplingOptions, UNBOUNDED } from "./sampling.js";
+import {
+  checkOptions,
+  flag,
+  integer,
+  invalid,
+  nativeOptions,
+  type SamplingOptions,
+  UNBOUNDED,
+} from "./sampling.js";
 
 export interface SessionOptions {
   /**
@@ -108,13 +116,14 @@ export class Session implements AsyncDisposable {
 
   /** @internal */
   constructor(engine: Engine, options: SessionOptions, state?: SequenceState) {
-    const { seed, stream = 0, extendContext = false, maxPending = 15 } = options;
+    const { seed, stream = 0, extendContext = false, maxPending = 15 } = checkOptions(options);
     const context = engine.plan.contextLength;
     const { maxTokens = context } = options;
     this.#engine = engine;
     this.#seed = checkSeed(seed);
     this.#stream = integer("stream", stream, 0, UNBOUNDED);
-    this.#maxTokens = integer("maxTokens", maxTokens, 1, extendContext ? 2 ** 24 : context);
+    const most = flag("extendContext", extendContext) ? 2 ** 24 : context;
+    this.#maxTokens = integer("maxTokens", maxTokens, 1, most);
     this.#maxPending =
       maxPending === Number.POSITIVE_INFINITY
         ? UNBOUNDED
@@ -229,7 +238,7 @@ export class Session implements AsyncDisposable {
    * before it.
    */
   decode(count: number, options: DecodeOptions = {}): AsyncGenerator<Step, void, undefined> {
-    const { stopTokens = [], force, ...rest } = options;
+    const { stopTokens = [], force, ...rest } = checkOptions(options);
     const steps = integer("count", count, 0, Number.MAX_SAFE_INTEGER);
     const stops = checkTokens(stopTokens, this.#engine.plan.vocabSize, "stopTokens");
     if (force !== undefined && typeof force !== "function") {
@@ -285,7 +294,7 @@ export class Session implements AsyncDisposable {
   /** Brings every segment to the last token but one, so that nothing is deferred. Rejects as `step` does. */
   async flush(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     this.#requireOwnership();
-    const signal = checkSignal(options.signal);
+    const signal = checkSignal(checkOptions(options).signal);
     return this.#queue.run(() =>
       this.#onEngine(signal, async (abort) => {
         const { native, pools } = this.#engine;
@@ -304,7 +313,7 @@ export class Session implements AsyncDisposable {
    */
   truncate(length: number, options: { readonly stream?: number } = {}): void {
     this.#requireIdle();
-    const { stream = this.#stream } = options;
+    const { stream = this.#stream } = checkOptions(options);
     integer("length", length, 0, this.#state.tokens.length);
     this.#stream = integer("stream", stream, 0, UNBOUNDED);
     truncate(this.#state, this.#engine.pools, length);
@@ -316,7 +325,7 @@ export class Session implements AsyncDisposable {
    */
   fork(options: { readonly stream?: number } = {}): Session {
     this.#requireIdle();
-    const { stream = this.#stream } = options;
+    const { stream = this.#stream } = checkOptions(options);
     const session = new Session(
       this.#engine,
       {
@@ -353,7 +362,7 @@ export class Session implements AsyncDisposable {
   #checkStep(options: StepOptions) {
     const { plan } = this.#engine;
     return {
-      signal: checkSignal(options.signal),
+      signal: checkSignal(checkOptions(options).signal),
       native: nativeOptions(options, plan.vocabSize, this.#maxPending, options.force),
     };
   }

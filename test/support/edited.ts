@@ -44,11 +44,16 @@ export function poisonedBy(token: number, layer: number): Copy {
   return copy;
 }
 
-/** The head of exit 1 gives infinite logits. */
+/** One token in two leaves at exit 1, whose head gives infinite logits. */
 export function brokenHead(): Copy {
   const copy = copyFixture("quadrivium-gqa-f32");
-  copy.edit("early_adapters.0.2.weight", (bytes) => {
-    write(bytes, (value) => (value < 0 ? -3e38 : 3e38));
-  });
+  for (const part of ["weight", "bias"]) {
+    copy.edit(`router_heads.0.${part}`, (bytes) => bytes.fill(0));
+  }
+  for (const part of [0, 2]) {
+    copy.edit(`early_adapters.0.${part}.weight`, (bytes) => {
+      write(bytes, (value) => (value < 0 ? -1e30 : 1e30));
+    });
+  }
   return copy;
 }

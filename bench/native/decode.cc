@@ -1,14 +1,14 @@
 // Decoding without Node: the share of memory bandwidth one row reaches, what further rows cost,
 // prompts, threads.
 //
-//   decode [shape] [threads] [rounds]
+//   decode [shape] [threads] [rounds] [--json file]
 //
-// Rounds are interleaved: every measurement stands between two probes and is dropped when they
-// differ by more than a tenth.
+// Rounds are interleaved: every measurement stands between two probes.
 #include <cstdlib>
 #include <cstring>
 #include <string>
 
+#include "json.h"
 #include "measure.h"
 #include "native/cpu/cpu_backend.h"
 #include "native/model/step.h"
@@ -47,15 +47,11 @@ void set_length(Sequence& s, uint32_t length, uint32_t frontier, uint32_t vocab)
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string name = argc > 1 ? argv[1] : "S-dense";
+  const Shape* shape = find_shape(argc > 1 ? argv[1] : "S-dense");
+  if (shape == nullptr) return 2;
   const uint32_t threads = argc > 2 ? uint32_t(std::atoi(argv[2])) : 2;
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 15;
-  const Shape* shape = std::find_if(std::begin(kShapes), std::end(kShapes),
-                                    [&](const Shape& s) { return name == s.name; });
-  if (shape == std::end(kShapes)) {
-    std::fprintf(stderr, "There is no shape %s.\n", name.c_str());
-    return 2;
-  }
+  const std::string file = json_file(argc, argv);
   cpu::CpuBackend backend({threads, true, ""});
   GeneratedSource source;
   backend.enter([&] {
@@ -95,47 +91,59 @@ int main(int argc, char** argv) {
     const double step_bytes = bytes_of([&] { step(); });
 
     const uint32_t rows[] = {1, 2, 3, 4, 6, 8, 12, 16, 32};
-    std::vector<double> shares, rates, one;
-    std::vector<std::vector<double>> ratios(std::size(rows)), pass_shares(std::size(rows));
-    int dropped = 0;
-    double before = probe.rate();
-    const auto paired = [&](auto&& work, auto&& accept) {
-      const double time = work();
-      const double after = probe.rate(), rate = (before + after) / 2;
-      const bool steady = std::abs(before - after) < 0.1 * rate;
-      before = after;
-      rates.push_back(rate);
-      if (steady) accept(time, rate);
-      dropped += !steady;
-    };
+    constexpr size_t kCount = std::size(rows);
+    std::vector<Paired::Sample> steps, passes[kCount];
+    std::vector<double> firsts[kCount], rates;
+    Paired paired(probe);
     for (int round = 0; round < rounds; round++) {
-      paired(step, [&](double time, double rate) { shares.push_back(step_bytes / time / rate); });
-      for (size_t i = 0; i < std::size(rows); i++) {
-        double first = 0;
-        paired(
-            [&] {
-              first = pass(1);
-              return pass(rows[i]);
-            },
-            [&](double time, double rate) {
-              ratios[i].push_back(time / first);
-              pass_shares[i].push_back(pass_bytes / time / rate);
-            });
+      steps.push_back(paired.time(step));
+      rates.push_back(steps.back().rate);
+      for (size_t i = 0; i < kCount; i++) {
+        double first = 0, time = 0;
+        passes[i].push_back(paired.time([&] {
+          first = pass(1);
+          time = pass(rows[i]);
+        }));
+        passes[i].back().seconds = time;
+        firsts[i].push_back(first);
       }
     }
-    std::printf("%s, %u threads, %s: probe %.1f GB/s (median), %d measurements dropped\n",
-                shape->name, threads, backend.kernels().name, median(rates) / 1e9, dropped);
-    std::printf("  one step: %.3f of the probe over %zu rounds, %.1f MB of weights\n",
-                median(shares), shares.size(), step_bytes / 1e6);
-    for (size_t i = 0; i < std::size(rows); i++) {
-      std::printf("  t(%u)/t(1) = %.2f   %.3f of the probe\n", rows[i], median(ratios[i]),
-                  median(pass_shares[i]));
+    const double step_share = median_of(
+        steps, [&](const Paired::Sample& s, size_t) { return step_bytes / s.seconds / s.rate; });
+    std::printf("%s, %u threads, %s: probe %.1f GB/s (median)\n", shape->name, threads,
+                backend.kernels().name, median(rates) / 1e9);
+    std::printf("  one step: %.3f of the probe, %d of %d rounds steady, %.1f MB of weights\n",
+                step_share, steady(steps), rounds, step_bytes / 1e6);
+    Json json;
+    json.begin()
+        .add("shape", shape->name)
+        .add("threads", threads)
+        .add("rounds", rounds)
+        .add("instructionSet", backend.kernels().name)
+        .add("probe", median(rates))
+        .add("stepBytes", step_bytes)
+        .add("stepSeconds",
+             median_of(steps, [](const Paired::Sample& s, size_t) { return s.seconds; }))
+        .add("stepShare", step_share)
+        .add("steady", steady(steps))
+        .begin("passes", '[');
+    for (size_t i = 0; i < kCount; i++) {
+      const double ratio = median_of(
+          passes[i], [&](const Paired::Sample& s, size_t r) { return s.seconds / firsts[i][r]; });
+      const double share = median_of(passes[i], [&](const Paired::Sample& s, size_t) {
+        return pass_bytes / s.seconds / s.rate;
+      });
+      std::printf("  t(%u)/t(1) = %.2f   %.3f of the probe\n", rows[i], ratio, share);
+      json.begin().add("rows", rows[i]).add("ratio", ratio).add("share", share).end();
     }
+    json.end(']');
     std::vector<double> prompts;
     for (int round = 0; round < 3; round++) {
       set_length(sequence, 513, 0, plan.vocab_size);
       prompts.push_back(seconds([&] { flush(model, {&sequence, 1}, Control()); }));
     }
     std::printf("  a prompt of 512 tokens: %.0f tokens/s\n", 512 / median(prompts));
+    json.add("promptTokensPerSecond", 512 / median(prompts)).end();
+    if (!file.empty() && !json.write(file)) std::perror(file.c_str());
   });
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -64,5 +65,49 @@ class Probe {
   size_t bytes_;
   mutable volatile uint64_t sums_[256 * 8] = {};
 };
+
+// Times work between two probes. Where they differ by more than a tenth the machine changed under
+// it: such a measurement counts only when there is no other.
+class Paired {
+ public:
+  explicit Paired(const Probe& probe) : probe_(probe), before_(probe.rate()) {}
+
+  struct Sample {
+    double seconds = 0;
+    double rate = 0;  // of the probes beside it, bytes a second
+    bool steady = false;
+  };
+
+  template <class Work>
+  Sample time(const Work& work) {
+    Sample sample;
+    sample.seconds = seconds(work);
+    const double after = probe_.rate();
+    sample.rate = (before_ + after) / 2;
+    sample.steady = std::abs(before_ - after) < 0.1 * sample.rate;
+    before_ = after;
+    return sample;
+  }
+
+ private:
+  const Probe& probe_;
+  double before_;
+};
+
+inline int steady(const std::vector<Paired::Sample>& samples) {
+  return int(std::count_if(samples.begin(), samples.end(),
+                           [](const Paired::Sample& sample) { return sample.steady; }));
+}
+
+// The median of what `value(sample, index)` gives for the steady samples, or for all where none is.
+template <class Value>
+double median_of(const std::vector<Paired::Sample>& samples, const Value& value) {
+  std::vector<double> steady, all;
+  for (size_t i = 0; i < samples.size(); i++) {
+    all.push_back(value(samples[i], i));
+    if (samples[i].steady) steady.push_back(all.back());
+  }
+  return median(steady.empty() ? all : steady);
+}
 
 }  // namespace nvium::bench

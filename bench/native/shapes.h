@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -18,16 +19,27 @@ struct Shape {
   bool exits;  // at 1/4, 1/2, 3/4 of the layers, with adapters and routers; else the dense twin
 };
 
-// The dense twin of M has as many parameters: its ffn is wider by what exits add.
+// A dense twin has as many parameters: its ffn is wider by what exits add. A plain shape is the
+// layers alone.
 constexpr Shape kShapes[] = {
-    {"S-dense", 24, 768, 2048, 12, 64, 32000, false},
+    {"S-dense", 24, 768, 2176, 12, 64, 32000, false},
+    {"S-plain", 24, 768, 2048, 12, 64, 32000, false},
     {"S", 24, 768, 2048, 12, 64, 32000, true},
     {"M-dense", 24, 1536, 4352, 24, 64, 32000, false},
     {"M-plain", 24, 1536, 4096, 24, 64, 32000, false},
     {"M", 24, 1536, 4096, 24, 64, 32000, true},
-    {"XL-dense", 48, 1536, 4096, 12, 128, 32000, false},
+    {"XL-dense", 48, 1536, 4224, 12, 128, 32000, false},
     {"XL", 48, 1536, 4096, 12, 128, 32000, true},
 };
+
+// Null, and a message, where there is none of that name.
+inline const Shape* find_shape(const std::string& name) {
+  for (const Shape& shape : kShapes) {
+    if (name == shape.name) return &shape;
+  }
+  std::fprintf(stderr, "There is no shape %s.\n", name.c_str());
+  return nullptr;
+}
 
 constexpr double kExitShares[] = {0.35, 0.15, 0.10, 0.40};
 

@@ -1,8 +1,8 @@
 /** The generation loop: text in, chunks of text out. */
 import { NviumError } from "./errors.js";
 import type { Model } from "./model.js";
-import { integer, invalid, type SamplingOptions } from "./sampling.js";
-import type { SessionOptions, Stats } from "./session.js";
+import { checkOptions, integer, invalid, type SamplingOptions } from "./sampling.js";
+import { checkTokens, type SessionOptions, type Stats } from "./session.js";
 import type { ChatMessage } from "./text/chat.js";
 import { createStopMatcher } from "./text/stop.js";
 
@@ -94,10 +94,13 @@ async function* run(
   options: GenerateOptions,
   left: (result: GenerateResult) => void,
 ): AsyncGenerator<Chunk, GenerateResult, undefined> {
-  const { maxNewTokens = 256, stop = [], eosTokens = model.info.eosTokens } = options;
+  const { maxNewTokens = 256, stop = [], eosTokens = model.info.eosTokens } = checkOptions(options);
   const { seed, stream, maxPending, ...rest } = options;
   integer("maxNewTokens", maxNewTokens, 0, Number.MAX_SAFE_INTEGER);
-  const stops = createStopMatcher(typeof stop === "string" ? [stop] : stop);
+  checkTokens(eosTokens, model.info.vocabSize, "eosTokens");
+  const stopTexts = typeof stop === "string" ? [stop] : stop;
+  if (!Array.isArray(stopTexts)) throw invalid("stop", "a text or a list of texts", stop);
+  const stops = createStopMatcher(stopTexts);
   const session = model.createSession({
     ...(seed === undefined ? {} : { seed }),
     ...(stream === undefined ? {} : { stream }),

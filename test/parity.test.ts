@@ -1,7 +1,9 @@
 /** Against what the model's authors' own code gives: within the tolerances measured for it (test/fixtures/README.md). */
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { loadModel, type Model } from "../lib/index.js";
-import { FIXTURES, fixture, type Greedy, readExpected } from "./support/expected.js";
+import { DEMO, FIXTURES, fixture, type Greedy, readExpected } from "./support/expected.js";
 
 /** ‖a - b‖ / ‖b‖ */
 function relativeError(a: Float32Array, b: ArrayLike<number>): number {
@@ -53,7 +55,9 @@ describe.each(FIXTURES)("%s", (name) => {
     const expected = (key: string) => tensors.get(`${key}.${i}`) ?? [];
     expect(logits.length).toBe(expected("exit_logits").length);
     expect(mixture.length).toBe(expected("mix_logprobs").length);
-    expect(relativeError(logits, expected("exit_logits"))).toBeLessThanOrEqual(bf16 ? 1.5e-2 : 2e-5);
+    expect(relativeError(logits, expected("exit_logits"))).toBeLessThanOrEqual(
+      bf16 ? 1.5e-2 : 2e-5,
+    );
     expect(maxDifference(result.exitProbs, expected("exit_probs"))).toBeLessThanOrEqual(
       bf16 ? 0.05 : 1e-4,
     );
@@ -66,6 +70,89 @@ describe.each(FIXTURES)("%s", (name) => {
     // Close calls may go either way in bf16; most steps are not close.
     expect(differing.length).toBeLessThanOrEqual(bf16 ? 8 : 0);
   });
+});
+
+describe("the demo", () => {
+  const directory = fileURLToPath(new URL("demo", import.meta.url));
+  const { tensors, greedy } = readExpected(directory);
+  const { inputs } = JSON.parse(readFileSync(`${directory}/expected.json`, "utf8")) as {
+    inputs: { text: string }[];
+  };
+  const tokensOf = (i: number) => Array.from(tensors.get(`tokens.${i}`) ?? []);
+  const prompts = [0, 1, 2];
+  let model: Model;
+
+  beforeAll(async () => {
+    model = await loadModel(DEMO);
+  });
+  afterAll(async () => {
+    await model.dispose();
+  });
+
+  it.each(prompts)("tokenizes text %i as they do", (i) => {
+    expect(model.encode(inputs[i]?.text ?? "")).toEqual(tokensOf(i));
+  });
+
+  it.each(prompts)("gives the authors' laws after prompt %i", async (i) => {
+    const tokens = tokensOf(i);
+    const { vocabSize: V, exits } = model.info;
+    const result = await model.evaluate(tokens, { exitLogits: true, mixture: true });
+    const last = (values: Float32Array | undefined, k: number) =>
+      values?.subarray(((k + 1) * tokens.length - 1) * V, (k + 1) * tokens.length * V) ?? [];
+    const logits = Float32Array.from(exits.flatMap((_, k) => [...last(result.exitLogits, k)]));
+    const mixture = Float32Array.from(last(result.mixtureLogProbs, 0));
+    const expected = (key: string) => tensors.get(`${key}.${i}`) ?? [];
+    expect(logits.length).toBe(expected("exit_logits_last").length);
+    expect(relativeError(logits, expected("exit_logits_last"))).toBeLessThanOrEqual(1.5e-2);
+    expect(maxDifference(result.exitProbs, expected("exit_probs"))).toBeLessThanOrEqual(0.05);
+    const divergence = meanDivergence(mixture, expected("mix_logprobs_last"), V);
+    expect(Math.abs(divergence)).toBeLessThanOrEqual(1e-3);
+  });
+
+  it.each(prompts)("continues prompt %i greedily as they do", async (i) => {
+    expect(greedy[i]?.tokens.length).toBe(96);
+    const differing = await followGreedily(model, tokensOf(i), greedy[i] as Greedy, true);
+    expect(differing.length).toBeLessThanOrEqual(8);
+  });
+
+  it("scores a long text as they do", async () => {
+    const tokens = tokensOf(3);
+    const { exitProbs, mixtureLogProbs } = await model.evaluate(tokens, { mixture: true });
+    expect(maxDifference(exitProbs, tensors.get("exit_probs.3") ?? [])).toBeLessThanOrEqual(0.05);
+    const expected = tensors.get("token_logprobs.3") ?? new Float32Array();
+    expect(expected.length).toBe(tokens.length - 1);
+    const V = model.info.vocabSize;
+    const scores = tokens.slice(1).map((token, t) => mixtureLogProbs?.[t * V + token] as number);
+    expect(maxDifference(Float32Array.from(scores), expected)).toBeLessThanOrEqual(0.1);
+    const mean = (values: ArrayLike<number>) =>
+      Array.from(values).reduce((sum, value) => sum + value, 0) / values.length;
+    expect(Math.abs(mean(scores) - mean(expected))).toBeLessThanOrEqual(5e-3);
+  });
+
+  it("has the cross-entropy on the validation text that its card states", async () => {
+    const text = readFileSync(`${directory}/validation.txt`, "utf8");
+    const tokens = model.encode(text, { addSpecialTokens: false });
+    const windows = Array.from({ length: 131 }, (_, w) => tokens.slice(w * 256, (w + 1) * 256));
+    expect(windows.at(-1)?.length).toBe(256);
+    const { vocabSize: V, exits } = model.info;
+    let loss = 0;
+    let scored = 0;
+    const share = exits.map(() => 0);
+    for (const window of windows) {
+      const { exitProbs, mixtureLogProbs } = await model.evaluate(window, { mixture: true });
+      for (const [t, token] of window.slice(1).entries()) {
+        loss -= mixtureLogProbs?.[t * V + token] as number;
+        scored++;
+        for (const k of share.keys()) {
+          share[k] = (share[k] as number) + (exitProbs[t * exits.length + k] as number);
+        }
+      }
+    }
+    expect(Math.abs(loss / scored - 3.8105)).toBeLessThanOrEqual(0.01);
+    for (const [k, p] of [0.146, 0.196, 0.29, 0.368].entries()) {
+      expect(Math.abs((share[k] as number) / scored - p)).toBeLessThanOrEqual(0.005);
+    }
+  }, 300_000);
 });
 
 /** Steps along the expected tokens; returns the steps that differed, all of which must have been close calls. */

@@ -9,6 +9,7 @@
       "native/cpu/memory.cc",
       "native/cpu/neon.cc",
       "native/cpu/portable.cc",
+      "native/cpu/self_check.cc",
       "native/cpu/team.cc",
       "native/model/evaluate.cc",
       "native/model/exit.cc",
@@ -24,6 +25,12 @@
       "native/binding/model_object.cc",
       "native/binding/values.cc"
     ],
-    "cuda_sources": []
+    "cuda_sources": [
+      "cuda/attend.cu",
+      "cuda/cuda_backend.cc",
+      "cuda/draw.cu",
+      "cuda/project.cu",
+      "cuda/table.cu"
+    ]
   }
 }

@@ -4,6 +4,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "kernels.h"
 
@@ -17,5 +18,10 @@ std::span<const Kernels* const> available_kernels();
 // The kernels of that name, or the first available for an empty name. Throws Failure
 // (ERR_NVIUM_INVALID_ARG) naming what there is.
 const Kernels& choose_kernels(std::string_view name);
+
+// The same in parts. Of the candidates those that agree with the portable kernels, which end the
+// list.
+std::vector<const Kernels*> trusted(std::span<const Kernels* const> candidates);
+const Kernels& choose_kernels(std::string_view name, std::span<const Kernels* const> among);
 
 }  // namespace nvium::cpu

@@ -1,0 +1,59 @@
+// Decoding, through the public API and without Node: see README.md.
+//
+//   node bench/decode.js [--shape M] [--threads 2] [--prompts 4] [--tokens 128] [--rounds 6] [--only twin,latency]
+import { availableParallelism } from "node:os";
+import { parseArgs } from "node:util";
+import { firstToken } from "./decode/first-token.js";
+import { latency } from "./decode/latency.js";
+import { overhead } from "./decode/overhead.js";
+import { shares } from "./decode/shares.js";
+import { threads as compareThreads } from "./decode/threads.js";
+import { twin } from "./decode/twin.js";
+import { buildNative, runNative } from "./lib/native.js";
+import { prompts as load } from "./lib/prompts.js";
+import { save } from "./lib/results.js";
+
+const { values } = parseArgs({
+  options: {
+    shape: { type: "string", default: "M" },
+    threads: { type: "string", default: String(Math.min(2, availableParallelism())) },
+    prompts: { type: "string", default: "4" },
+    tokens: { type: "string", default: "128" },
+    rounds: { type: "string", default: "6" },
+    only: { type: "string" },
+  },
+});
+const { shape } = values;
+const [threads, count, tokens, rounds] = [
+  values.threads,
+  values.prompts,
+  values.tokens,
+  values.rounds,
+].map(Number);
+const prompts = await load(count);
+const few = prompts.slice(0, 2);
+
+function native() {
+  buildNative();
+  const counts = threads > 1 ? [1, threads] : [1];
+  return [`${shape}-dense`, shape].flatMap((name) =>
+    counts.map((n) => runNative("decode", [name, n, rounds * 2])),
+  );
+}
+
+const parts = {
+  twin: () => twin({ shape, threads, prompts, tokens }),
+  shares: () => shares({ threads, prompts: few, tokens: Math.min(tokens, 64) }),
+  firstToken: () => firstToken({ shape, threads, rounds }),
+  latency: () => latency({ shape, threads, prompts: few, tokens }),
+  overhead: () => overhead({ threads }),
+  threads: () => compareThreads({ shape, threads, rounds: Math.ceil(rounds / 2), tokens }),
+  native,
+};
+const chosen = values.only?.split(",") ?? Object.keys(parts);
+const results = { shape, threads };
+for (const name of chosen) {
+  if (parts[name] === undefined) throw new RangeError(`There is no measurement ${name}.`);
+  results[name] = await parts[name]();
+}
+save(`decode-${shape}`, results);

@@ -8,10 +8,10 @@
 //   cp_async<bytes>(to, from, valid), cp_async_commit(), cp_async_wait<groups left pending>()
 //   ldmatrix_x4, mma_bf16_16816   one warp-wide tensor core instruction each
 //   grid_sync()                   all threads of a cooperative launch
-//   grid_dependency_wait()        before the first use of what earlier launches of the stream wrote,
-//   grid_dependency_trigger()     in a kernel launched with .dependent
-//   load_acquire, store_release   one flag, for the whole device
-//   launch(kernel, grid, block, stream, {...}, arguments...)
+//   grid_dependency_wait()        before the first use of what earlier launches of the stream
+//   wrote, grid_dependency_trigger()     in a kernel launched with .dependent load_acquire,
+//   store_release   one flag, for the whole device launch(kernel, grid, block, stream, {...},
+//   arguments...)
 #pragma once
 
 #if defined(NVIUM_SIMT)

@@ -58,8 +58,9 @@ bool is_write(Access kind) {
 }
 
 std::string what(Access kind, size_t size) {
-  const char* verb = kind == Access::update ? "atomic update of " : is_write(kind) ? "write of "
-                                                                                   : "read of ";
+  const char* verb = kind == Access::update ? "atomic update of "
+                     : is_write(kind)       ? "write of "
+                                            : "read of ";
   return verb + std::to_string(size) + " bytes";
 }
 
@@ -126,15 +127,16 @@ void check_state(uintptr_t address, size_t size, Access kind, const void* site, 
   }
   uint8_t* state = arena().state(reinterpret_cast<void*>(address));
   const bool shared = arena().zone(address) == Zone::shared;
-  const bool own = !shared || address - reinterpret_cast<uintptr_t>(
-                                            arena().shared_slot(me.block->slot)) < kSharedSlot;
+  const bool own =
+      !shared ||
+      address - reinterpret_cast<uintptr_t>(arena().shared_slot(me.block->slot)) < kSharedSlot;
   if (!own || !all_set(state, size, kAddressable)) [[unlikely]]
     return bad_address(address, size, kind, site);
   if (shared && any_set(state, size, kInFlight)) [[unlikely]]
     report(Kind::copy_in_flight, {site}, address,
            what(kind, size) + " where a cp.async has not arrived");
-  if (kind != Access::write && kind != Access::relaxed_write &&
-      !all_set(state, size, kInitialised)) [[unlikely]]
+  if (kind != Access::write && kind != Access::relaxed_write && !all_set(state, size, kInitialised))
+      [[unlikely]]
     if (!any_set(state, size, kInFlight))
       report(Kind::uninitialised_read, {site}, address,
              what(kind, size) + (shared ? " of shared memory" : " of global memory"));
@@ -190,16 +192,15 @@ void access(uintptr_t address, size_t size, Access kind, const void* site) {
   if (hot.count) me->events.push_back({site, address, uint16_t(size), kind});
 }
 
-const bool& observing = hot.observing;
+bool observing = false;
 
 void note(const void* address, size_t size, Access kind, const Place& place) {
   if (hot.lane) hot.lane->place = place;
-  if (hot.observing) {
+  if (observing) {
     access(reinterpret_cast<uintptr_t>(address), size, kind, as_site(place));
   } else if (hot.lane) {
     InEmulator scope;
-    if ((kind == Access::relaxed_read || kind == Access::update) &&
-        ++hot.polls % kPollsInTurn == 0)
+    if ((kind == Access::relaxed_read || kind == Access::update) && ++hot.polls % kPollsInTurn == 0)
       pause();
   }
 }

@@ -68,22 +68,47 @@ const ErrorText* find_error(cudaError_t error) {
 
 cudaError_t attribute(int* value, cudaDeviceAttr a) {
   switch (a) {
-    case cudaDevAttrMultiProcessorCount: *value = config().multiprocessors; break;
-    case cudaDevAttrMaxThreadsPerBlock: *value = int(kMaxThreads); break;
-    case cudaDevAttrMaxThreadsPerMultiProcessor: *value = 2048; break;
-    case cudaDevAttrMaxBlocksPerMultiprocessor: *value = 32; break;
-    case cudaDevAttrWarpSize: *value = int(kWarpSize); break;
-    case cudaDevAttrMaxSharedMemoryPerBlock: *value = 48 << 10; break;
-    case cudaDevAttrMaxSharedMemoryPerBlockOptin: *value = int(kMaxShared); break;
-    case cudaDevAttrMaxSharedMemoryPerMultiprocessor: *value = 228 << 10; break;
-    case cudaDevAttrComputeCapabilityMajor: *value = kMajor; break;
-    case cudaDevAttrComputeCapabilityMinor: *value = kMinor; break;
+    case cudaDevAttrMultiProcessorCount:
+      *value = config().multiprocessors;
+      break;
+    case cudaDevAttrMaxThreadsPerBlock:
+      *value = int(kMaxThreads);
+      break;
+    case cudaDevAttrMaxThreadsPerMultiProcessor:
+      *value = 2048;
+      break;
+    case cudaDevAttrMaxBlocksPerMultiprocessor:
+      *value = 32;
+      break;
+    case cudaDevAttrWarpSize:
+      *value = int(kWarpSize);
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlock:
+      *value = 48 << 10;
+      break;
+    case cudaDevAttrMaxSharedMemoryPerBlockOptin:
+      *value = int(kMaxShared);
+      break;
+    case cudaDevAttrMaxSharedMemoryPerMultiprocessor:
+      *value = 228 << 10;
+      break;
+    case cudaDevAttrComputeCapabilityMajor:
+      *value = kMajor;
+      break;
+    case cudaDevAttrComputeCapabilityMinor:
+      *value = kMinor;
+      break;
     case cudaDevAttrCooperativeLaunch:
     case cudaDevAttrUnifiedAddressing:
     case cudaDevAttrCanMapHostMemory:
-    case cudaDevAttrMemoryPoolsSupported: *value = 1; break;
-    case cudaDevAttrL2CacheSize: *value = 50 << 20; break;
-    default: *value = 0;
+    case cudaDevAttrMemoryPoolsSupported:
+      *value = 1;
+      break;
+    case cudaDevAttrL2CacheSize:
+      *value = 50 << 20;
+      break;
+    default:
+      *value = 0;
   }
   return cudaSuccess;
 }
@@ -139,7 +164,7 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) 
 }
 
 cudaError_t cudaDriverGetVersion(int* version) {
-  *version = config().driver == Driver::missing ? 0
+  *version = config().driver == Driver::missing   ? 0
              : config().driver == Driver::too_old ? kVersion - 1000
                                                   : kVersion;
   return cudaSuccess;

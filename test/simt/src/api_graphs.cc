@@ -157,9 +157,9 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* 
   return api([&] {
     const CUstream_st* s = streams().find(handle);
     if (!s) return cudaErrorInvalidResourceHandle;
-    *status = !s->capture            ? cudaStreamCaptureStatusNone
+    *status = !s->capture           ? cudaStreamCaptureStatusNone
               : s->capture->invalid ? cudaStreamCaptureStatusInvalidated
-                                     : cudaStreamCaptureStatusActive;
+                                    : cudaStreamCaptureStatusActive;
     return cudaSuccess;
   });
 }
@@ -237,7 +237,9 @@ cudaError_t cudaGraphAddNode(cudaGraphNode_t* to, cudaGraph_t graph, const cudaG
     switch (params->type) {
       case cudaGraphNodeTypeConditional:
         return add_conditional(to, *g, indices(after, count), params->conditional);
-      case cudaGraphNodeTypeEmpty: *to = handle_of(g->body->add(indices(after, count))); break;
+      case cudaGraphNodeTypeEmpty:
+        *to = handle_of(g->body->add(indices(after, count)));
+        break;
       case cudaGraphNodeTypeGraph: {
         const CUgraph_st* child = find_graph(params->graph.graph);
         if (!child) return cudaErrorInvalidValue;
@@ -247,7 +249,8 @@ cudaError_t cudaGraphAddNode(cudaGraphNode_t* to, cudaGraph_t graph, const cudaG
         break;
       }
       // A kernel node names its kernel by a pointer without types: capture the launch instead.
-      default: return cudaErrorNotSupported;
+      default:
+        return cudaErrorNotSupported;
     }
     return cudaSuccess;
   });
@@ -296,8 +299,7 @@ cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
     const bool same = same_shape(*exec->body, *g->body);
     if (info) {
       *info = {};
-      info->result =
-          same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
+      info->result = same ? cudaGraphExecUpdateSuccess : cudaGraphExecUpdateErrorTopologyChanged;
     }
     if (!same) return cudaErrorGraphExecUpdateFailure;
     exec->body = g->body->clone();

@@ -30,8 +30,9 @@ cudaError_t free_now(void* p, Zone zone) {
   streams().finish_all();
   if (arena().zone(p) == zone && arena().release(p)) return cudaSuccess;
   const auto address = reinterpret_cast<uintptr_t>(p);
-  report(Kind::bad_free, trail(CallSite::here()), address,
-         arena().was_freed(address) ? "it has been freed before" : "it is no start of an allocation");
+  report(
+      Kind::bad_free, trail(CallSite::here()), address,
+      arena().was_freed(address) ? "it has been freed before" : "it is no start of an allocation");
   return cudaErrorInvalidValue;
 }
 
@@ -39,8 +40,8 @@ cudaError_t free_now(void* p, Zone zone) {
 // on other streams must be ordered after the one and before the other.
 cudaError_t touch(Op& op, void* p, size_t size) {
   if (hot.check)
-    check_races({op.first_block, nullptr, &op}, reinterpret_cast<uintptr_t>(p), size,
-                Access::write, nullptr);
+    check_races({op.first_block, nullptr, &op}, reinterpret_cast<uintptr_t>(p), size, Access::write,
+                nullptr);
   return cudaSuccess;
 }
 
@@ -203,9 +204,9 @@ cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_
   return api([&] {
     if (width > to_pitch || width > from_pitch) return cudaErrorInvalidPitchValue;
     for (size_t y = 0; y < height; ++y)
-      if (const cudaError_t e = copy(static_cast<char*>(to) + y * to_pitch,
-                                     static_cast<const char*>(from) + y * from_pitch, width, kind,
-                                     stream, false);
+      if (const cudaError_t e =
+              copy(static_cast<char*>(to) + y * to_pitch,
+                   static_cast<const char*>(from) + y * from_pitch, width, kind, stream, false);
           e != cudaSuccess)
         return e;
     return cudaSuccess;

@@ -25,8 +25,6 @@ Arena::Arena()
       stamps_(static_cast<uint32_t*>(reserve(kArena / kSector * sizeof(uint32_t)))) {
   mprotect(base_, kDeviceZone + kPinnedZone, PROT_NONE);
   madvise(cells_, kArena / kCellBytes * sizeof(Cell), MADV_HUGEPAGE);
-  hot.arena = reinterpret_cast<uintptr_t>(base_);
-  hot.arena_size = kArena;
   install_host_guard();
 }
 
@@ -138,6 +136,8 @@ void Arena::guard(bool on) {
 
 Arena& arena() {
   static Arena& instance = *new Arena;
+  hot.arena = reinterpret_cast<uintptr_t>(instance.at(0));
+  hot.arena_size = kArena;
   return instance;
 }
 

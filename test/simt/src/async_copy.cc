@@ -12,10 +12,9 @@ void cp_async(void* shared, const void* global, unsigned bytes, unsigned source_
               const Place& place) {
   Lane& me = *hot.lane;
   me.place = place;
-  if (hot.observing) {  // the accesses are the kernel's own
+  if (observing) {  // the accesses are the kernel's own
     const void* site = as_site(place);
-    if (source_bytes)
-      access(reinterpret_cast<uintptr_t>(global), source_bytes, Access::read, site);
+    if (source_bytes) access(reinterpret_cast<uintptr_t>(global), source_bytes, Access::read, site);
     access(reinterpret_cast<uintptr_t>(shared), bytes, Access::write, site);
     InEmulator scope;
     if (hot.check) {
@@ -43,7 +42,7 @@ void cp_async_wait(unsigned groups_left_pending) {
   const size_t copies = me.copy_groups[groups - 1];
   for (size_t i = 0; i < copies; ++i) {
     const PendingCopy& c = me.copies[i];
-    std::memcpy(c.to, c.from, c.source_bytes);
+    if (c.source_bytes) std::memcpy(c.to, c.from, c.source_bytes);
     std::memset(c.to + c.source_bytes, 0, size_t(c.bytes - c.source_bytes));
     if (hot.check) {
       uint8_t* state = arena().state(c.to);

@@ -41,9 +41,12 @@ class Choice {
   // An index below `size`, which is not zero.
   uint32_t index(Order order, uint32_t size) {
     switch (order) {
-      case Order::forward: return 0;
-      case Order::reverse: return size - 1;
-      default: return below(size);
+      case Order::forward:
+        return 0;
+      case Order::reverse:
+        return size - 1;
+      default:
+        return below(size);
     }
   }
 

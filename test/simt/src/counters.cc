@@ -155,11 +155,14 @@ unsigned weigh(const void* site) {
 
 const char* verb(Access access) {
   switch (access) {
-    case Access::write: return "write";
+    case Access::write:
+      return "write";
     case Access::relaxed_read:
     case Access::relaxed_write:
-    case Access::update: return "atomic";
-    default: return "read";
+    case Access::update:
+      return "atomic";
+    default:
+      return "read";
   }
 }
 
@@ -235,7 +238,8 @@ std::vector<LineCounters> line_counters() {
   std::vector<const void*> sites;
   for (const auto& [key, line] : counts().lines) sites.push_back(std::get<1>(key));
   look_up(sites);
-  std::map<std::tuple<std::string, std::string, unsigned, bool, std::string, unsigned>, LineCounters>
+  std::map<std::tuple<std::string, std::string, unsigned, bool, std::string, unsigned>,
+           LineCounters>
       rows;
   for (const auto& [key, line] : counts().lines) {
     const auto& [kernel, site, shared] = key;

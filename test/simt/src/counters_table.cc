@@ -41,9 +41,8 @@ void print_counters(std::FILE* out) {
                  "  global %" PRIu64 " bytes in %" PRIu64 " sectors (%" PRIu64
                  " different); shared %" PRIu64 " wavefronts (ideal %" PRIu64
                  "); instructions a lane: mean %.0f, most %" PRIu64 "\n",
-                 t.sum.bytes, t.sum.sectors, t.sum.first, t.sum.wavefronts,
-                 t.sum.ideal_wavefronts, ratio(t.sum.instructions, t.sum.threads),
-                 t.sum.most_instructions);
+                 t.sum.bytes, t.sum.sectors, t.sum.first, t.sum.wavefronts, t.sum.ideal_wavefronts,
+                 ratio(t.sum.instructions, t.sum.threads), t.sum.most_instructions);
     std::fprintf(out, "  %-24s %-6s %-6s %5s %10s %6s %12s %10s %10s %6s %10s\n", "line", "space",
                  "access", "width", "requests", "lanes", "bytes", "moved", "ideal", "ratio",
                  "first");
@@ -54,8 +53,8 @@ void print_counters(std::FILE* out) {
                      " %10" PRIu64 " %6.2f %10" PRIu64 "\n",
                      (r.at.file + ":" + std::to_string(r.at.line)).c_str(),
                      r.shared ? "shared" : "global", r.access.c_str(), r.width, r.requests,
-                     ratio(r.lanes, r.requests), r.bytes, r.moved, r.ideal,
-                     ratio(r.moved, r.ideal), r.first);
+                     ratio(r.lanes, r.requests), r.bytes, r.moved, r.ideal, ratio(r.moved, r.ideal),
+                     r.first);
     std::fprintf(out, "  %-24s %s\n", "line", "instructions a lane");
     for (const WorkCounters& r : work)
       if (r.kernel == kernel)

@@ -53,7 +53,8 @@ void* StackPool::prepare(size_t i, void (*entry)()) {
 #ifdef __SANITIZE_ADDRESS__
   __asan_unpoison_memory_region(reinterpret_cast<void*>(low + kPage), kStackSize - kPage);
 #endif
-  // Stacks start at different offsets, or the hot frames of a warp share a few sets of the L1 cache.
+  // Stacks start at different offsets, or the hot frames of a warp share a few sets of the L1
+  // cache.
   const uintptr_t top = (low + kStackSize - 64 - (i * 192) % 3840) & ~uintptr_t(63);
   auto** sp = reinterpret_cast<void**>(top);
   *--sp = nullptr;                         // the return address of entry: keeps rsp % 16 == 8

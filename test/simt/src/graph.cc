@@ -43,7 +43,7 @@ class Run {
 
   cudaError_t body(const GraphBody& graph, const Known& context, Known* finished) {
     const size_t count = graph.nodes.size();
-    std::vector<Known> known(count);                     // after each node
+    std::vector<Known> known(count);  // after each node
     std::vector<std::shared_ptr<const Op>> ran(count);
     std::vector<bool> done(count);
     for (size_t step = 0; step < count; ++step) {

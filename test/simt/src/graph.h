@@ -15,8 +15,8 @@ struct GraphBody;
 
 struct Node {
   size_t index = 0;
-  std::vector<size_t> after;  // indices of the nodes it depends on
-  Op op;                      // what each execution starts from
+  std::vector<size_t> after;            // indices of the nodes it depends on
+  Op op;                                // what each execution starts from
   std::function<cudaError_t(Op&)> run;  // empty for conditional and empty nodes
   bool allowed_in_body = true;
   unsigned long long condition = 0;  // a handle, or zero

@@ -99,8 +99,8 @@ bool met_through_atomics(const Lane& lane, uint32_t block) {
   const auto& locations = hot.grid->locations;
   for (const uintptr_t address : lane.block->atomics) {
     const auto it = locations.find(address);
-    if (it != locations.end() && std::binary_search(it->second.writers.begin(),
-                                                    it->second.writers.end(), block))
+    if (it != locations.end() &&
+        std::binary_search(it->second.writers.begin(), it->second.writers.end(), block))
       return true;
   }
   return false;

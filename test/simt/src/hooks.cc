@@ -44,38 +44,35 @@ void compare(T a, T b, const void* site) {
 }  // namespace simt
 
 // std::atomic and std::shared_ptr of host code in the same files.
-#define ATOMICS(bits, T)                                                                  \
-  T __tsan_atomic##bits##_load(const volatile T* p, int) {                                \
-    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                          \
-  }                                                                                       \
-  void __tsan_atomic##bits##_store(volatile T* p, T v, int) {                             \
-    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                             \
-  }                                                                                       \
-  T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) {                             \
-    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                   \
-  }                                                                                       \
-  T __tsan_atomic##bits##_fetch_add(volatile T* p, T v, int) {                            \
-    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);                                    \
-  }                                                                                       \
-  T __tsan_atomic##bits##_fetch_sub(volatile T* p, T v, int) {                            \
-    return __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST);                                    \
-  }                                                                                       \
-  int __tsan_atomic##bits##_compare_exchange_strong(volatile T* p, T* expected, T v, int, \
-                                                    int) {                                \
-    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST,           \
-                                       __ATOMIC_SEQ_CST);                                 \
-  }                                                                                       \
-  int __tsan_atomic##bits##_compare_exchange_weak(volatile T* p, T* expected, T v, int a, \
-                                                  int b) {                                \
-    return __tsan_atomic##bits##_compare_exchange_strong(p, expected, v, a, b);           \
+#define ATOMICS(bits, T)                                                                           \
+  T __tsan_atomic##bits##_load(const volatile T* p, int) {                                         \
+    return __atomic_load_n(p, __ATOMIC_SEQ_CST);                                                   \
+  }                                                                                                \
+  void __tsan_atomic##bits##_store(volatile T* p, T v, int) {                                      \
+    __atomic_store_n(p, v, __ATOMIC_SEQ_CST);                                                      \
+  }                                                                                                \
+  T __tsan_atomic##bits##_exchange(volatile T* p, T v, int) {                                      \
+    return __atomic_exchange_n(p, v, __ATOMIC_SEQ_CST);                                            \
+  }                                                                                                \
+  T __tsan_atomic##bits##_fetch_add(volatile T* p, T v, int) {                                     \
+    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);                                             \
+  }                                                                                                \
+  T __tsan_atomic##bits##_fetch_sub(volatile T* p, T v, int) {                                     \
+    return __atomic_fetch_sub(p, v, __ATOMIC_SEQ_CST);                                             \
+  }                                                                                                \
+  int __tsan_atomic##bits##_compare_exchange_strong(volatile T* p, T* expected, T v, int, int) {   \
+    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
+  }                                                                                                \
+  int __tsan_atomic##bits##_compare_exchange_weak(volatile T* p, T* expected, T v, int a, int b) { \
+    return __tsan_atomic##bits##_compare_exchange_strong(p, expected, v, a, b);                    \
   }
 
 #define SITE __builtin_return_address(0)
-#define HOOKS(n)                                                                     \
-  void __tsan_read##n(void* p) { simt::hook(p, n, simt::Access::read, SITE); }       \
-  void __tsan_write##n(void* p) { simt::hook(p, n, simt::Access::write, SITE); }     \
-  void __tsan_unaligned_read##n(void* p) { simt::hook(p, n, simt::Access::read, SITE); } \
-  void __tsan_unaligned_write##n(void* p) { simt::hook(p, n, simt::Access::write, SITE); } \
+#define HOOKS(n)                                                                                \
+  void __tsan_read##n(void* p) { simt::hook(p, n, simt::Access::read, SITE); }                  \
+  void __tsan_write##n(void* p) { simt::hook(p, n, simt::Access::write, SITE); }                \
+  void __tsan_unaligned_read##n(void* p) { simt::hook(p, n, simt::Access::read, SITE); }        \
+  void __tsan_unaligned_write##n(void* p) { simt::hook(p, n, simt::Access::write, SITE); }      \
   void __tsan_volatile_read##n(void* p) { simt::hook(p, n, simt::Access::relaxed_read, SITE); } \
   void __tsan_volatile_write##n(void* p) { simt::hook(p, n, simt::Access::relaxed_write, SITE); }
 

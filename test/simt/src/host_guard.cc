@@ -24,14 +24,20 @@ void on_fault(int signal, siginfo_t* info, void* context) {
     arena().guard(false);  // the access succeeds when it is tried again
     return;
   }
-  sigaction(signal, &previous, nullptr);
+  if (previous.sa_flags & SA_SIGINFO) {
+    previous.sa_sigaction(signal, info, context);
+  } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+    previous.sa_handler(signal);
+  } else {
+    sigaction(signal, &previous, nullptr);  // faults again, for good
+  }
 }
 
 }  // namespace
 
 // Called when the arena is made.
 void install_host_guard() {
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_sigaction = on_fault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSEGV, &action, &previous);

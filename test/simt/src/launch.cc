@@ -104,8 +104,8 @@ unsigned blocks_per_multiprocessor(unsigned threads, size_t dynamic_shared) {
   constexpr unsigned kThreads = 2048, kBlocks = 32;
   constexpr size_t kShared = size_t(228) << 10, kReserved = 1 << 10;
   const unsigned rounded = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
-  return unsigned(std::min<size_t>(
-      {kBlocks, kThreads / rounded, kShared / (dynamic_shared + kReserved)}));
+  return unsigned(
+      std::min<size_t>({kBlocks, kThreads / rounded, kShared / (dynamic_shared + kReserved)}));
 }
 
 cudaError_t submit(Launch launch, const cudaLaunchConfig_t& config) {

@@ -1,5 +1,5 @@
-// Operations of streams (launches, copies) and what orders them: streams, events, the host, edges of
-// graphs.
+// Operations of streams (launches, copies) and what orders them: streams, events, the host, edges
+// of graphs.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -37,10 +37,10 @@ struct Op {
   CallSite site;
 
   uint32_t stream = 0;
-  uint64_t sequence = 0;    // in its stream
-  uint64_t graph_run = 0;   // zero outside graphs
-  uint32_t node = 0;        // in the order of execution
-  uint64_t host_time = 0;   // when the host issued it
+  uint64_t sequence = 0;   // in its stream
+  uint64_t graph_run = 0;  // zero outside graphs
+  uint32_t node = 0;       // in the order of execution
+  uint64_t host_time = 0;  // when the host issued it
   Before before;
   // A dependent launch may start early, and until it waits for the grids ahead it may rely on this
   // only.

@@ -7,8 +7,8 @@
 #include "arena.h"
 #include "hand_over.h"
 #include "ops.h"
-#include "reserve.h"
 #include "report.h"
+#include "reserve.h"
 
 namespace simt {
 
@@ -42,11 +42,15 @@ Splits& splits() {
 
 const char* verb(Access access) {
   switch (access) {
-    case Access::write: return "write";
+    case Access::write:
+      return "write";
     case Access::relaxed_write:
-    case Access::update: return "atomic update";
-    case Access::relaxed_read: return "atomic read";
-    default: return "read";
+    case Access::update:
+      return "atomic update";
+    case Access::relaxed_read:
+      return "atomic read";
+    default:
+      return "read";
   }
 }
 
@@ -217,8 +221,9 @@ class Check {
     const Kind kind = r.flags == kBlocksRead  ? Kind::race_between_blocks
                       : r.flags == kWarpsRead ? Kind::race_in_block
                                               : Kind::race_in_warp;
-    report_once(kind, r, std::string(verb(access_)) + " of " + std::to_string(size_) +
-                             " bytes that other threads have read, with nothing between them");
+    report_once(kind, r,
+                std::string(verb(access_)) + " of " + std::to_string(size_) +
+                    " bytes that other threads have read, with nothing between them");
   }
 
   void report_once(Kind kind, const Record& other, std::string text) {
@@ -235,20 +240,22 @@ class Check {
 
   std::pair<Kind, std::string> explain(const Record& other) const {
     if (other.block == kHost)
-      return {Kind::missing_host_sync, "the host did so after it had issued this operation, without waiting for it"};
-    if (actor_.block == kHost)
-      return {Kind::missing_host_sync, "the host has not waited for it"};
+      return {Kind::missing_host_sync,
+              "the host did so after it had issued this operation, without waiting for it"};
+    if (actor_.block == kHost) return {Kind::missing_host_sync, "the host has not waited for it"};
     if (other.block == now_.block) {
       if (other.thread / kWarpSize == now_.thread / kWarpSize)
         return {Kind::race_in_warp, "no __syncwarp or barrier is between them"};
       if (met_through_atomics(*actor_.lane, other.block) &&
           (actor_.lane->observed || !actor_.lane->block->fenced.empty()))
-        return {Kind::unfenced_hand_over, "an atomic is between them, but not a fence on each side"};
+        return {Kind::unfenced_hand_over,
+                "an atomic is between them, but not a fence on each side"};
       return {Kind::race_in_block, "no barrier is between them"};
     }
     if (actor_.lane && other.block >= actor_.op->first_block) {
       if (covered(actor_.lane->observed, other))
-        return {Kind::unfenced_hand_over, "a fence is missing behind the atomic that this relies on"};
+        return {Kind::unfenced_hand_over,
+                "a fence is missing behind the atomic that this relies on"};
       if (met_through_atomics(*actor_.lane, other.block))
         return {Kind::unfenced_hand_over,
                 "the atomic between them does not follow a fence behind that access"};
@@ -256,8 +263,8 @@ class Check {
     }
     const Op* op = history().find(other.block);
     const bool same_graph = op && op->graph_run && op->graph_run == actor_.op->graph_run;
-    if (op && (same_graph ? History::ordered(*op, *actor_.op, true)
-                          : op->stream == actor_.op->stream))
+    if (op &&
+        (same_graph ? History::ordered(*op, *actor_.op, true) : op->stream == actor_.op->stream))
       return {Kind::missing_grid_dependency,
               "a dependent launch did not wait, and that one may not have finished"};
     return {Kind::missing_stream_order, "nothing orders the two operations"};
@@ -267,13 +274,13 @@ class Check {
     if (r.block == kHost) return "the host";
     const Op* op = history().find(r.block);
     if (!op) return "an earlier operation";
-    if (!op->kernel) return std::string("a ") + op->what + " of stream " + std::to_string(op->stream);
+    if (!op->kernel)
+      return std::string("a ") + op->what + " of stream " + std::to_string(op->stream);
     const unsigned linear = r.block - op->first_block, t = unsigned(r.thread);
     char text[128];
     std::snprintf(text, sizeof text, "thread (%u,%u,%u) of block (%u,%u,%u)", t % op->block.x,
-                  t / op->block.x % op->block.y, t / op->block.x / op->block.y,
-                  linear % op->grid.x, linear / op->grid.x % op->grid.y,
-                  linear / op->grid.x / op->grid.y);
+                  t / op->block.x % op->block.y, t / op->block.x / op->block.y, linear % op->grid.x,
+                  linear / op->grid.x % op->grid.y, linear / op->grid.x / op->grid.y);
     return std::string(text) +
            (op == actor_.op ? "" : " of an earlier kernel in stream " + std::to_string(op->stream));
   }

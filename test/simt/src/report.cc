@@ -49,36 +49,66 @@ std::string at(const SourceLine& line) { return line.file + ":" + std::to_string
 
 std::string_view name(Kind kind) {
   switch (kind) {
-    case Kind::out_of_bounds: return "out of bounds";
-    case Kind::shared_out_of_bounds: return "shared memory out of bounds";
-    case Kind::use_after_free: return "use after free";
-    case Kind::uninitialised_read: return "uninitialised read";
-    case Kind::misaligned_access: return "misaligned access";
-    case Kind::host_memory_in_kernel: return "host memory in kernel";
-    case Kind::device_memory_in_host_code: return "device memory in host code";
-    case Kind::other_threads_stack: return "local memory of another thread";
-    case Kind::race_in_warp: return "race in a warp";
-    case Kind::race_in_block: return "race in a block";
-    case Kind::race_between_blocks: return "race between blocks";
-    case Kind::unfenced_hand_over: return "unfenced hand-over";
-    case Kind::stale_read_only_load: return "stale read-only load";
-    case Kind::divergent_barrier: return "divergent barrier";
-    case Kind::exit_before_barrier: return "exit before barrier";
-    case Kind::mismatched_mask: return "mismatched mask";
-    case Kind::undefined_condition: return "undefined condition";
-    case Kind::copy_in_flight: return "cp.async in flight";
-    case Kind::copy_never_awaited: return "cp.async never awaited";
-    case Kind::deadlock: return "deadlock";
-    case Kind::live_lock: return "live-lock";
-    case Kind::missing_stream_order: return "missing order between streams";
-    case Kind::missing_host_sync: return "missing synchronisation with the host";
-    case Kind::missing_grid_dependency: return "missing grid dependency wait";
-    case Kind::bad_copy: return "bad copy";
-    case Kind::bad_launch: return "bad launch";
-    case Kind::bad_free: return "bad free";
-    case Kind::condition_set_twice: return "condition set twice";
-    case Kind::leak: return "leak";
-    case Kind::trap: return "trap";
+    case Kind::out_of_bounds:
+      return "out of bounds";
+    case Kind::shared_out_of_bounds:
+      return "shared memory out of bounds";
+    case Kind::use_after_free:
+      return "use after free";
+    case Kind::uninitialised_read:
+      return "uninitialised read";
+    case Kind::misaligned_access:
+      return "misaligned access";
+    case Kind::host_memory_in_kernel:
+      return "host memory in kernel";
+    case Kind::device_memory_in_host_code:
+      return "device memory in host code";
+    case Kind::other_threads_stack:
+      return "local memory of another thread";
+    case Kind::race_in_warp:
+      return "race in a warp";
+    case Kind::race_in_block:
+      return "race in a block";
+    case Kind::race_between_blocks:
+      return "race between blocks";
+    case Kind::unfenced_hand_over:
+      return "unfenced hand-over";
+    case Kind::stale_read_only_load:
+      return "stale read-only load";
+    case Kind::divergent_barrier:
+      return "divergent barrier";
+    case Kind::exit_before_barrier:
+      return "exit before barrier";
+    case Kind::mismatched_mask:
+      return "mismatched mask";
+    case Kind::undefined_condition:
+      return "undefined condition";
+    case Kind::copy_in_flight:
+      return "cp.async in flight";
+    case Kind::copy_never_awaited:
+      return "cp.async never awaited";
+    case Kind::deadlock:
+      return "deadlock";
+    case Kind::live_lock:
+      return "live-lock";
+    case Kind::missing_stream_order:
+      return "missing order between streams";
+    case Kind::missing_host_sync:
+      return "missing synchronisation with the host";
+    case Kind::missing_grid_dependency:
+      return "missing grid dependency wait";
+    case Kind::bad_copy:
+      return "bad copy";
+    case Kind::bad_launch:
+      return "bad launch";
+    case Kind::bad_free:
+      return "bad free";
+    case Kind::condition_set_twice:
+      return "condition set twice";
+    case Kind::leak:
+      return "leak";
+    case Kind::trap:
+      return "trap";
   }
   return "?";
 }
@@ -120,8 +150,8 @@ std::vector<Report> take_reports() {
   std::vector<Report> reports;
   std::set<std::pair<Kind, std::string>> seen;  // an unrolled line has several addresses
   for (const Notice& n : list) {
-    Report r{n.kind,   kernel_name(n.kernel), source_line(n.at), {},
-             n.thread, n.address,             n.where, n.detail};
+    Report r{n.kind,  kernel_name(n.kernel), source_line(n.at), {}, n.thread, n.address, n.where,
+             n.detail};
     if (!n.other.empty()) r.other = source_line(n.other);
     if (seen.insert({r.kind, at(r.at)}).second) reports.push_back(std::move(r));
   }

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <thread>
+#include <utility>
 
 #include "arena.h"
 #include "barriers.h"
@@ -20,7 +22,7 @@ dim3 simt_blockDim asm("simt_blockDim"), simt_gridDim asm("simt_gridDim");
 
 namespace simt {
 
-constinit Hot hot;
+constinit thread_local Hot hot;
 
 namespace {
 
@@ -36,6 +38,7 @@ struct Scheduler {
   std::vector<Block*> resident;
   std::vector<uint32_t> order;  // of blocks
   void* main_sp = nullptr;
+  std::thread::id owner;
   Choice choice;
 };
 
@@ -67,8 +70,7 @@ Lane& ready_lane(Block& block, unsigned warp, int after = Choice::kNone) {
 }
 
 Lane& ready_lane(Block& block) {
-  return ready_lane(block,
-                    unsigned(scheduler().choice.bit(config().order, block.ready_warps)));
+  return ready_lane(block, unsigned(scheduler().choice.bit(config().order, block.ready_warps)));
 }
 
 void finish_thread(Lane& me) {
@@ -162,6 +164,9 @@ void start_block(Block& b, const Launch& launch, unsigned linear) {
 void prepare_slots(unsigned width, unsigned threads) {
   Scheduler& s = scheduler();
   const unsigned stride = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
+  // A fiber must not find itself on another thread in the middle of a function.
+  if (std::exchange(s.owner, std::this_thread::get_id()) != std::this_thread::get_id())
+    for (Lane& l : s.lanes) l.parked = false;
   if (s.lanes.size() < size_t(width) * stride) s.lanes.resize(size_t(width) * stride);
   if (s.blocks.size() < width) s.blocks.resize(width);
   for (unsigned i = 0; i < width; ++i) {
@@ -210,8 +215,7 @@ void report_deadlock() {
 class FlushSubnormals {
  public:
   FlushSubnormals() : saved_(_mm_getcsr()) {
-    if (config().flush_subnormals)
-      _mm_setcsr(saved_ | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
+    if (config().flush_subnormals) _mm_setcsr(saved_ | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
   }
   ~FlushSubnormals() { _mm_setcsr(saved_); }
   FlushSubnormals(const FlushSubnormals&) = delete;
@@ -334,7 +338,7 @@ cudaError_t run_grid(const Launch& launch, Op& op) {
   const unsigned threads = launch.block.x * launch.block.y * launch.block.z;
   const unsigned stride = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
   const unsigned room = unsigned(std::min(kMaxFibers / stride, kMaxSlots));
-  const unsigned wanted = launch.cooperative                         ? total
+  const unsigned wanted = launch.cooperative                 ? total
                           : config().order == Order::forward ? 1u
                                                              : unsigned(config().resident_blocks);
   const unsigned width = std::min({wanted, total, room});

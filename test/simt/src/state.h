@@ -47,17 +47,18 @@ struct Lane {
   uintptr_t stack = 0;
   Block* block = nullptr;
   uint3 thread{};
-  uint16_t id = 0;       // in the block
-  uint8_t warp = 0;      // in the block
-  uint8_t index = 0;     // in the warp
-  bool parked = false;   // the fiber waits for another kernel call
+  uint16_t id = 0;      // in the block
+  uint8_t warp = 0;     // in the block
+  uint8_t index = 0;    // in the warp
+  bool parked = false;  // the fiber waits for another kernel call
   bool grid_synced = false;
 
   // Memory order. A tick passes at each fence that has something to order.
   bool accessed = false;  // since the last tick
   uint32_t tick = 0;
   ClockRef acquired;  // holds for every access
-  ClockRef observed;  // seen through atomics: holds for accesses that do not use L1, or after a fence
+  ClockRef
+      observed;  // seen through atomics: holds for accesses that do not use L1, or after a fence
   Publication device_fence, block_fence;
 
   // What it waits for.
@@ -67,8 +68,8 @@ struct Lane {
   Collective collective = Collective::exchange;
   Place place;
 
-  std::vector<PendingCopy> copies;   // cp.async, oldest first
-  std::vector<size_t> copy_groups;   // copies.size() at each commit
+  std::vector<PendingCopy> copies;  // cp.async, oldest first
+  std::vector<size_t> copy_groups;  // copies.size() at each commit
   std::vector<Event> events;
   uint64_t instructions = 0;
 };
@@ -105,7 +106,7 @@ struct Block {
 struct Location {
   ClockRef device;
   std::vector<std::pair<uint32_t, ClockRef>> block_scope;
-  std::vector<uint32_t> writers;  // blocks, ascending
+  std::vector<uint32_t> writers;     // blocks, ascending
   std::vector<uint32_t> up_to_date;  // blocks that accessed it since the last write of another one
 };
 
@@ -120,6 +121,8 @@ struct Grid {
   std::optional<cudaError_t> error{};
 };
 
+// What the hooks look at first. Kernels run on the thread that waits for them, while other threads
+// of the program go on.
 struct Hot {
   Lane* lane = nullptr;    // the thread that runs, or null in host code
   bool in_kernel = false;  // it runs code of the kernel, not of the emulator
@@ -127,16 +130,15 @@ struct Hot {
   uintptr_t arena = 0;
   size_t arena_size = 0;
   bool check = false, count = false;
-  bool observing = false;       // check or count
   uint32_t steps_to_switch = 0;  // adversarial order: memory accesses until the turn is lost
   uint32_t polls = 0;            // atomic accesses since something moved on
   uint64_t steps = 0;            // hooks since the last scheduling point
   uint64_t switches = 0;
 };
-extern constinit Hot hot;
+extern constinit thread_local Hot hot __attribute__((tls_model("initial-exec")));
 
-// While kernel code has called the emulator. The linker may give the emulator instrumented copies of
-// inline library functions, whose hooks must not count as the kernel's.
+// While kernel code has called the emulator. The linker may give the emulator instrumented copies
+// of inline library functions, whose hooks must not count as the kernel's.
 class InEmulator {
  public:
   InEmulator() { hot.in_kernel = false; }

@@ -114,7 +114,8 @@ bool Streams::step(CUstream_st* wanted) {
     case Order::reverse:
       run(ready.back() == needed && ready.size() > 1 ? *ready[ready.size() - 2] : *ready.back());
       break;
-    default: run(*ready[host_choice().below(uint32_t(ready.size()))]);
+    default:
+      run(*ready[host_choice().below(uint32_t(ready.size()))]);
   }
   return true;
 }
@@ -154,7 +155,8 @@ void Streams::pass_time() {
 }
 
 bool Streams::capturing() const {
-  return std::any_of(list_.begin(), list_.end(), [](const auto& s) { return s->capture != nullptr; });
+  return std::any_of(list_.begin(), list_.end(),
+                     [](const auto& s) { return s->capture != nullptr; });
 }
 
 bool Streams::forbidden_by_capture() {
@@ -198,13 +200,16 @@ Config& config() {
 cudaError_t api_gate() {
   switch (config().driver) {
     case Driver::missing:
-    case Driver::too_old: return cudaErrorInsufficientDriver;
-    case Driver::no_device: return cudaErrorNoDevice;
-    case Driver::works: break;
+    case Driver::too_old:
+      return cudaErrorInsufficientDriver;
+    case Driver::no_device:
+      return cudaErrorNoDevice;
+    case Driver::works:
+      break;
   }
   hot.check = kChecksAvailable && config().check;
   hot.count = kChecksAvailable && config().count;
-  hot.observing = hot.check || hot.count;
+  observing = hot.check || hot.count;
   arena();
   return streams().sticky_error;
 }

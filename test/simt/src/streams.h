@@ -48,8 +48,8 @@ struct CUstream_st {
 
   std::deque<simt::Task> queue;
   uint64_t issued = 0, done = 0;
-  simt::StreamClock clock;           // what its next operation may rely on
-  std::shared_ptr<simt::Op> ahead;   // its last operation, if that is a kernel
+  simt::StreamClock clock;          // what its next operation may rely on
+  std::shared_ptr<simt::Op> ahead;  // its last operation, if that is a kernel
 
   std::shared_ptr<simt::Capture> capture;
   std::vector<size_t> capture_after;  // nodes that the next one depends on

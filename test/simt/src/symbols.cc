@@ -119,7 +119,8 @@ void parse(const std::string& text, const std::vector<const void*>& addresses) {
       expect_line = false;
       const size_t colon = line.rfind(':');
       if (frames)
-        frames->push_back({std::filesystem::path(line.substr(0, colon)).lexically_normal(), unsigned(std::atoi(line.c_str() + colon + 1)),
+        frames->push_back({std::filesystem::path(line.substr(0, colon)).lexically_normal(),
+                           unsigned(std::atoi(line.c_str() + colon + 1)),
                            short_function(function)});
     }
   }

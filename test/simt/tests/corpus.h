@@ -11,9 +11,10 @@
 
 namespace corpus {
 
-// A faulty case has one fault. The lines where it may be reported carry a comment
+// A faulty case has one fault. Above the lines where it may be reported stands a comment
 //     // fault <name of the case>: <kind of report>
-// A correct case has none, and returns whether its values are right.
+// and of several kinds, separated by bars, the first must be among the reports. A correct case has
+// none, and returns whether its values are right.
 struct Fault {
   std::string_view name;
   void (*run)();
@@ -71,8 +72,8 @@ void run(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, Args.
 }
 
 template <class... Parameters, class... Args>
-void run(void (*kernel)(Parameters...), unsigned blocks, unsigned threads, nv::LaunchOptions options,
-         Args... args) {
+void run(void (*kernel)(Parameters...), unsigned blocks, unsigned threads,
+         nv::LaunchOptions options, Args... args) {
   nv::launch(kernel, dim3(blocks), dim3(threads), nullptr, options, args...);
   cudaDeviceSynchronize();
 }

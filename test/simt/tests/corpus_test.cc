@@ -1,5 +1,7 @@
 // Every faulty case is reported with its kind and line, and nothing else is; every correct case is
 // silent and right. In all schedules.
+#include "corpus.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -9,12 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "corpus.h"
 #include "schedules.h"
 
 namespace {
 
-// What the comments of the sources expect.
+// What the comments of the sources expect of the lines below them.
 struct Expectation {
   std::string kind;  // one report at least is of this kind
   // Where which kinds may be reported.
@@ -40,7 +41,7 @@ std::map<std::string, Expectation> read_expectations(const std::vector<std::stri
         const size_t end = std::min(kinds.find('|', at), kinds.size());
         const std::string kind = kinds.substr(at, end - at);
         if (e.kind.empty()) e.kind = kind;
-        e.allowed.insert({{file, number}, kind});
+        e.allowed.insert({{file, number + 1}, kind});
         at = end + 1;
       }
     }

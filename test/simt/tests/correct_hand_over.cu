@@ -132,8 +132,10 @@ __global__ void release_and_acquire(float* data, unsigned* flag, float* out) {
 __global__ void chain(float* data, unsigned* turn, float* out) {
   while (nv::load_acquire(turn) != blockIdx.x) {
   }
-  if (blockIdx.x == 0) *data = 1;
-  else *data += 1;
+  if (blockIdx.x == 0)
+    *data = 1;
+  else
+    *data += 1;
   if (blockIdx.x == gridDim.x - 1) *out = *data;
   nv::store_release(turn, blockIdx.x + 1);
 }

@@ -1,5 +1,7 @@
 // Correct host programs, some of them odd: streams, events, pinned memory, pools, graphs, and the
 // errors of the API.
+#include <thread>
+
 #include "corpus.h"
 #include "graphs.h"
 #include "simt/emulator.h"
@@ -142,7 +144,8 @@ bool dependent_launches() {
   Device<float> weights(32, 2), x(32, 0);
   cudaDeviceSynchronize();
   for (int i = 0; i < 4; ++i)
-    nv::launch(waits_then_adds, dim3(1), dim3(32), s, {.dependent = true}, weights.data(), x.data());
+    nv::launch(waits_then_adds, dim3(1), dim3(32), s, {.dependent = true}, weights.data(),
+               x.data());
   cudaStreamSynchronize(s);
   return x.read()[3] == 8;
 }
@@ -251,9 +254,22 @@ bool host_function_in_stream() {
   add(s, p.data());
   cudaMemcpyAsync(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost, s);
   int calls = 0;
-  cudaLaunchHostFunc(s, [](void* count) { ++*static_cast<int*>(count); }, &calls);
+  cudaLaunchHostFunc(
+      s, [](void* count) { ++*static_cast<int*>(count); }, &calls);
   cudaStreamSynchronize(s);
   return calls == 1 && host.data()[0] == 1;
+}
+
+bool launch_from_another_thread() {
+  Device<float> p(kN, 0);
+  for (int i = 0; i < 2; ++i) {
+    add(nullptr, p.data());
+    std::thread([&] {
+      add(nullptr, p.data());
+      cudaDeviceSynchronize();
+    }).join();
+  }
+  return p.read()[0] == 4;
 }
 
 // ---- errors as on hardware
@@ -265,7 +281,8 @@ bool errors_of_a_missing_driver() {
   bool right = cudaGetDeviceCount(&count) == cudaErrorInsufficientDriver && count == 7;
   right &= cudaDriverGetVersion(&version) == cudaSuccess && version == 0;
   right &= cudaMalloc(&p, 4) == cudaErrorInsufficientDriver;
-  right &= nv::launch(add_one, dim3(1), dim3(1), nullptr, {}, nullptr, 0) == cudaErrorInsufficientDriver;
+  right &=
+      nv::launch(add_one, dim3(1), dim3(1), nullptr, {}, nullptr, 0) == cudaErrorInsufficientDriver;
   simt::config().driver = simt::Driver::no_device;
   right &= cudaGetDeviceCount(&count) == cudaErrorNoDevice && count == 7;
   right &= cudaDeviceSynchronize() == cudaErrorNoDevice;
@@ -323,8 +340,9 @@ bool attributes_of_kernels_and_devices() {
   bool right = cudaDeviceGetAttribute(&value, cudaDevAttrMultiProcessorCount, 0) == cudaSuccess &&
                value == simt::config().multiprocessors;
   right &= cudaGetDeviceProperties(&properties, 0) == cudaSuccess && properties.warpSize == 32;
-  right &= cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(decide)) == cudaSuccess &&
-           attributes.maxThreadsPerBlock == 1024;
+  right &=
+      cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(decide)) == cudaSuccess &&
+      attributes.maxThreadsPerBlock == 1024;
   right &= cudaOccupancyMaxActiveBlocksPerMultiprocessor(
                &blocks, reinterpret_cast<const void*>(decide), 256, 0) == cudaSuccess &&
            blocks == 8;
@@ -347,6 +365,7 @@ constexpr Correct kCases[] = {
     {"graph_with_loop", graph_with_loop},
     {"graph_update", graph_update},
     {"host_function_in_stream", host_function_in_stream},
+    {"launch_from_another_thread", launch_from_another_thread},
     {"errors_of_a_missing_driver", errors_of_a_missing_driver},
     {"errors_of_memory", errors_of_memory},
     {"errors_of_capture", errors_of_capture},

@@ -18,8 +18,7 @@ __global__ void grid_stride(float* out, int n) {
 }
 
 __global__ void three_dimensions(unsigned* out) {
-  const unsigned thread =
-      (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
+  const unsigned thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
   const unsigned block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   out[block * blockDim.x * blockDim.y * blockDim.z + thread] = block * 1000 + thread;
 }
@@ -38,8 +37,8 @@ __global__ void halves_of_a_word(__nv_bfloat16* out) {
   __syncwarp();
   const uint32_t both = reinterpret_cast<uint32_t*>(out)[threadIdx.x / 2];
   __syncwarp();
-  out[threadIdx.x] = __float2bfloat16(
-      __uint_as_float(threadIdx.x % 2 ? both << 16 : both & 0xffff0000u));
+  out[threadIdx.x] =
+      __float2bfloat16(__uint_as_float(threadIdx.x % 2 ? both << 16 : both & 0xffff0000u));
 }
 
 // Static variables of two instantiations are different ones.
@@ -68,7 +67,9 @@ __global__ void constants(float* out) { out[threadIdx.x] = kTable[threadIdx.x % 
 struct Parameters {
   int values[16];
 };
-__global__ void parameters_by_value(Parameters p, int* out) { out[threadIdx.x] = p.values[threadIdx.x % 16]; }
+__global__ void parameters_by_value(Parameters p, int* out) {
+  out[threadIdx.x] = p.values[threadIdx.x % 16];
+}
 
 // A local array with an index known only at run time.
 __global__ void local_array(float* out) {

@@ -8,10 +8,12 @@ namespace {
 constexpr int kN = 64;
 
 __global__ void branch_a(float* p) {
-  p[threadIdx.x] = 1;  // fault branches_share_memory: missing order between streams
+  // fault branches_share_memory: missing order between streams
+  p[threadIdx.x] = 1;
 }
 __global__ void branch_b(float* p) {
-  p[threadIdx.x] = 2;  // fault branches_share_memory: missing order between streams
+  // fault branches_share_memory: missing order between streams
+  p[threadIdx.x] = 2;
 }
 
 // Two branches of a graph, joined at the end, write the same memory.
@@ -32,7 +34,8 @@ void branches_share_memory() {
 }
 
 __global__ void set_by_all(cudaGraphConditionalHandle handle) {
-  cudaGraphSetConditional(handle, 1);  // fault condition_set_by_all: condition set twice
+  // fault condition_set_by_all: condition set twice
+  cudaGraphSetConditional(handle, 1);
 }
 
 void condition_set_by_all() {
@@ -52,7 +55,8 @@ void condition_never_set() {
   const Condition condition(s, false);
   condition.add(s, cudaGraphCondTypeIf, [](cudaStream_t) {});
   Graph graph(s);
-  cudaGraphLaunch(graph, s);  // fault condition_never_set: undefined condition
+  // fault condition_never_set: undefined condition
+  cudaGraphLaunch(graph, s);
   cudaStreamSynchronize(s);
 }
 
@@ -60,7 +64,8 @@ void leak_graph() {
   Stream s;
   cudaGraph_t graph;
   cudaStreamBeginCapture(s, cudaStreamCaptureModeThreadLocal);
-  cudaStreamEndCapture(s, &graph);  // fault leak_graph: leak
+  // fault leak_graph: leak
+  cudaStreamEndCapture(s, &graph);
 }
 
 constexpr Fault kFaults[] = {

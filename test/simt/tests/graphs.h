@@ -47,7 +47,8 @@ struct Condition {
     params.conditional.size = sizeof...(bodies);
     cudaGraphNode_t node;
     cudaGraphAddNode(&node, at.graph, at.after, nullptr, at.count, &params);
-    cudaStreamUpdateCaptureDependencies(stream, &node, nullptr, 1, cudaStreamSetCaptureDependencies);
+    cudaStreamUpdateCaptureDependencies(stream, &node, nullptr, 1,
+                                        cudaStreamSetCaptureDependencies);
     cudaGraph_t* out = params.conditional.phGraph_out;
     (capture_body(*out++, bodies), ...);
   }

@@ -17,7 +17,8 @@ __global__ void last_block_without_fence(float* parts, unsigned* ticket, float* 
   parts[blockIdx.x] = 1;
   if (!is_last<false, true>(ticket)) return;
   float sum = 0;
-  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];  // fault last_block_without_fence: unfenced hand-over
+  // fault last_block_without_fence: unfenced hand-over
+  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];
   *out = sum;
 }
 
@@ -25,7 +26,8 @@ __global__ void last_block_without_fence_behind(float* parts, unsigned* ticket, 
   parts[blockIdx.x] = 1;
   if (!is_last<true, false>(ticket)) return;
   float sum = 0;
-  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];  // fault last_block_without_fence_behind: unfenced hand-over
+  // fault last_block_without_fence_behind: unfenced hand-over
+  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];
   *out = sum;
 }
 
@@ -36,7 +38,8 @@ __global__ void write_between_fence_and_atomic(float* parts, unsigned* ticket, f
   __threadfence();
   if (!last) return;
   float sum = 0;
-  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];  // fault write_between_fence_and_atomic: unfenced hand-over
+  // fault write_between_fence_and_atomic: unfenced hand-over
+  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];
   *out = sum;
 }
 
@@ -47,7 +50,8 @@ __global__ void block_fence_between_blocks(float* parts, unsigned* ticket, float
   __threadfence();
   if (!last) return;
   float sum = 0;
-  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];  // fault block_fence_between_blocks: unfenced hand-over
+  // fault block_fence_between_blocks: unfenced hand-over
+  for (unsigned i = 0; i < gridDim.x; ++i) sum += parts[i];
   *out = sum;
 }
 
@@ -62,7 +66,8 @@ __global__ void fence_of_another_thread(float* parts, unsigned* ticket, float* o
   if (!last || threadIdx.x != 0) return;
   float sum = 0;
   for (unsigned i = 0; i < 64 * gridDim.x; ++i)
-    sum += parts[i];  // fault fence_of_another_thread: unfenced hand-over|uninitialised read
+    // fault fence_of_another_thread: unfenced hand-over|uninitialised read
+    sum += parts[i];
   *out = sum;
 }
 
@@ -73,7 +78,8 @@ __global__ void flag_without_fence(float* data, volatile unsigned* flag, float* 
   } else {
     while (*flag == 0) __nanosleep(20);
     __threadfence();
-    *out = *data;  // fault flag_without_fence: unfenced hand-over
+    // fault flag_without_fence: unfenced hand-over
+    *out = *data;
   }
 }
 
@@ -86,7 +92,8 @@ __global__ void second_round_without_fence(float* data, unsigned* counter, float
     atomicAdd(counter, 1u);
     while (atomicAdd(counter, 0u) < 2 * round) __nanosleep(20);
     __threadfence();
-    out[2 * round + blockIdx.x] = data[2 * round + other];  // fault second_round_without_fence: unfenced hand-over
+    // fault second_round_without_fence: unfenced hand-over
+    out[2 * round + blockIdx.x] = data[2 * round + other];
   }
 }
 
@@ -102,7 +109,8 @@ __global__ void producer_warp_without_fence(float* out) {
   } else if (threadIdx.x == 32) {
     while (atomicAdd(&ready, 0u) == 0) __nanosleep(20);
     __threadfence_block();
-    *out = value;  // fault producer_warp_without_fence: race in a block
+    // fault producer_warp_without_fence: race in a block
+    *out = value;
   }
 }
 
@@ -110,8 +118,10 @@ __global__ void producer_warp_without_fence(float* out) {
 __global__ void grid_phases_without_sync(float* p, float* out) {
   if (blockIdx.x == 0) p[0] = 1;
   nv::grid_sync();
-  out[blockIdx.x] = p[0];  // fault grid_phases_without_sync: race between blocks
-  if (blockIdx.x == 1) p[0] = 2;  // fault grid_phases_without_sync: race between blocks
+  // fault grid_phases_without_sync: race between blocks
+  out[blockIdx.x] = p[0];
+  // fault grid_phases_without_sync: race between blocks
+  if (blockIdx.x == 1) p[0] = 2;
 }
 
 template <class Kernel>

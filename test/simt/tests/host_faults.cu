@@ -8,15 +8,18 @@ constexpr int kN = 64;
 constexpr size_t kBytes = kN * sizeof(float);
 
 __global__ void write_all(float* p, float value) {
-  p[threadIdx.x] = value;  // fault kernel_overwrites_copy_source: missing order between streams
+  // fault kernel_overwrites_copy_source: missing order between streams
+  p[threadIdx.x] = value;
 }
 
 __global__ void read_on_other_stream(const float* p, float* out) {
-  out[threadIdx.x] = p[threadIdx.x];  // fault kernels_without_event: missing order between streams
+  // fault kernels_without_event: missing order between streams
+  out[threadIdx.x] = p[threadIdx.x];
 }
 
 __global__ void write_one(float* p, float value) {
-  p[threadIdx.x] = value;  // fault kernels_without_event: missing order between streams
+  // fault kernels_without_event: missing order between streams
+  p[threadIdx.x] = value;
 }
 
 void kernels_without_event() {
@@ -33,7 +36,8 @@ void kernel_overwrites_copy_source() {
   Device<float> p(kN, 0);
   Pinned<float> host(kN);
   cudaDeviceSynchronize();
-  cudaMemcpyAsync(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost, a);  // fault kernel_overwrites_copy_source: missing order between streams
+  // fault kernel_overwrites_copy_source: missing order between streams
+  cudaMemcpyAsync(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost, a);
   nv::launch(write_all, dim3(1), dim3(kN), b, {}, p.data(), 1.0f);
   cudaDeviceSynchronize();
 }
@@ -45,9 +49,11 @@ void event_recorded_too_early() {
   Device<float> p(kN, 0), q(kN, 0);
   cudaDeviceSynchronize();
   cudaEventRecord(e, a);
-  cudaMemcpyAsync(p.data(), q.data(), kBytes, cudaMemcpyDeviceToDevice, a);  // fault event_recorded_too_early: missing order between streams
+  // fault event_recorded_too_early: missing order between streams
+  cudaMemcpyAsync(p.data(), q.data(), kBytes, cudaMemcpyDeviceToDevice, a);
   cudaStreamWaitEvent(b, e, 0);
-  cudaMemsetAsync(p.data(), 0, kBytes, b);  // fault event_recorded_too_early: missing order between streams
+  // fault event_recorded_too_early: missing order between streams
+  cudaMemsetAsync(p.data(), 0, kBytes, b);
   cudaDeviceSynchronize();
 }
 
@@ -56,8 +62,10 @@ void default_stream_is_no_order() {
   Stream a;
   Device<float> p(kN, 0), q(kN, 0);
   cudaDeviceSynchronize();
-  cudaMemsetAsync(p.data(), 0, kBytes, a);  // fault default_stream_is_no_order: missing order between streams
-  cudaMemcpyAsync(q.data(), p.data(), kBytes, cudaMemcpyDeviceToDevice, nullptr);  // fault default_stream_is_no_order: missing order between streams
+  // fault default_stream_is_no_order: missing order between streams
+  cudaMemsetAsync(p.data(), 0, kBytes, a);
+  // fault default_stream_is_no_order: missing order between streams
+  cudaMemcpyAsync(q.data(), p.data(), kBytes, cudaMemcpyDeviceToDevice, nullptr);
   cudaDeviceSynchronize();
 }
 
@@ -66,8 +74,10 @@ void read_pinned_too_early() {
   Device<float> p(kN, 1);
   Pinned<float> host(kN);
   cudaDeviceSynchronize();
-  cudaMemcpyAsync(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost, a);  // fault read_pinned_too_early: missing synchronisation with the host
-  volatile float x = host.data()[0];  // fault read_pinned_too_early: missing synchronisation with the host
+  // fault read_pinned_too_early: missing synchronisation with the host
+  cudaMemcpyAsync(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost, a);
+  // fault read_pinned_too_early: missing synchronisation with the host
+  volatile float x = host.data()[0];
   (void)x;
   cudaDeviceSynchronize();
 }
@@ -77,21 +87,25 @@ void write_pinned_too_early() {
   Device<float> p(kN);
   Pinned<float> host(kN);
   for (int i = 0; i < kN; ++i) host.data()[i] = 1;
-  cudaMemcpyAsync(p.data(), host.data(), kBytes, cudaMemcpyHostToDevice, a);  // fault write_pinned_too_early: missing synchronisation with the host
-  host.data()[0] = 2;  // fault write_pinned_too_early: missing synchronisation with the host
+  // fault write_pinned_too_early: missing synchronisation with the host
+  cudaMemcpyAsync(p.data(), host.data(), kBytes, cudaMemcpyHostToDevice, a);
+  // fault write_pinned_too_early: missing synchronisation with the host
+  host.data()[0] = 2;
   cudaDeviceSynchronize();
 }
 
 void read_device_memory() {
   Device<float> p(kN, 1);
   cudaDeviceSynchronize();
-  volatile float x = p.data()[3];  // fault read_device_memory: device memory in host code
+  // fault read_device_memory: device memory in host code
+  volatile float x = p.data()[3];
   (void)x;
 }
 
 // Code without hooks, as a library would be.
 __attribute__((no_sanitize("thread"), noinline)) void unhooked(float* p) {
-  *static_cast<volatile float*>(p) = 1;  // fault write_device_memory_unhooked: device memory in host code
+  // fault write_device_memory_unhooked: device memory in host code
+  *static_cast<volatile float*>(p) = 1;
 }
 void write_device_memory_unhooked() {
   Device<float> p(kN, 1);
@@ -102,69 +116,81 @@ void write_device_memory_unhooked() {
 void copy_too_much() {
   Device<float> p(kN);
   std::vector<float> host(2 * kN);
-  cudaMemcpy(p.data(), host.data(), 2 * kBytes, cudaMemcpyHostToDevice);  // fault copy_too_much: bad copy
+  // fault copy_too_much: bad copy
+  cudaMemcpy(p.data(), host.data(), 2 * kBytes, cudaMemcpyHostToDevice);
 }
 
 void copy_wrong_way() {
   Device<float> p(kN);
   std::vector<float> host(kN);
-  cudaMemcpy(p.data(), host.data(), kBytes, cudaMemcpyDeviceToHost);  // fault copy_wrong_way: bad copy
+  // fault copy_wrong_way: bad copy
+  cudaMemcpy(p.data(), host.data(), kBytes, cudaMemcpyDeviceToHost);
 }
 
 void fill_too_much() {
   Device<float> p(kN);
-  cudaMemset(p.data() + 1, 0, kBytes);  // fault fill_too_much: bad copy
+  // fault fill_too_much: bad copy
+  cudaMemset(p.data() + 1, 0, kBytes);
 }
 
 void copy_freed() {
   Device<float> to(kN);
   float* from = Device<float>(kN, 0).data();
-  cudaMemcpy(to.data(), from, kBytes, cudaMemcpyDeviceToDevice);  // fault copy_freed: use after free
+  // fault copy_freed: use after free
+  cudaMemcpy(to.data(), from, kBytes, cudaMemcpyDeviceToDevice);
 }
 
 void copy_undefined_to_host() {
   Device<float> p(kN);
   std::vector<float> host(kN);
-  cudaMemcpy(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost);  // fault copy_undefined_to_host: uninitialised read
+  // fault copy_undefined_to_host: uninitialised read
+  cudaMemcpy(host.data(), p.data(), kBytes, cudaMemcpyDeviceToHost);
 }
 
 void free_twice() {
   void* p = nullptr;
   cudaMalloc(&p, 64);
   cudaFree(p);
-  cudaFree(p);  // fault free_twice: bad free
+  // fault free_twice: bad free
+  cudaFree(p);
 }
 
 void free_inside() {
   Device<float> p(kN);
-  cudaFree(p.data() + 4);  // fault free_inside: bad free
+  // fault free_inside: bad free
+  cudaFree(p.data() + 4);
 }
 
 void leak_memory() {
   void* p = nullptr;
-  cudaMalloc(&p, 64);  // fault leak_memory: leak
+  // fault leak_memory: leak
+  cudaMalloc(&p, 64);
 }
 
 void leak_stream() {
   cudaStream_t s;
-  cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);  // fault leak_stream: leak
+  // fault leak_stream: leak
+  cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
 }
 
 void leak_event() {
   cudaEvent_t e;
-  cudaEventCreateWithFlags(&e, cudaEventDisableTiming);  // fault leak_event: leak
+  // fault leak_event: leak
+  cudaEventCreateWithFlags(&e, cudaEventDisableTiming);
 }
 
 // ---- memory in stream order
 
 __global__ void use_pool_memory(float* p) {
-  p[threadIdx.x] = 1;  // fault pool_memory_on_other_stream: missing order between streams
+  // fault pool_memory_on_other_stream: missing order between streams
+  p[threadIdx.x] = 1;
 }
 
 void pool_memory_on_other_stream() {
   Stream a, b;
   void* p = nullptr;
-  cudaMallocAsync(&p, kBytes, a);  // fault pool_memory_on_other_stream: missing order between streams
+  // fault pool_memory_on_other_stream: missing order between streams
+  cudaMallocAsync(&p, kBytes, a);
   nv::launch(use_pool_memory, dim3(1), dim3(kN), b, {}, static_cast<float*>(p));
   cudaDeviceSynchronize();
   cudaFreeAsync(p, a);
@@ -172,7 +198,8 @@ void pool_memory_on_other_stream() {
 }
 
 __global__ void use_freed_pool_memory(float* p) {
-  p[threadIdx.x] = 1;  // fault pool_memory_after_free: use after free
+  // fault pool_memory_after_free: use after free
+  p[threadIdx.x] = 1;
 }
 
 void pool_memory_after_free() {
@@ -189,11 +216,13 @@ void pool_memory_after_free() {
 __global__ void first(float* p) { p[threadIdx.x] = 1; }
 
 __global__ void dependent_without_wait(const float* p, float* out) {
-  out[threadIdx.x] = p[threadIdx.x];  // fault dependent_without_wait: missing grid dependency wait
+  // fault dependent_without_wait: missing grid dependency wait
+  out[threadIdx.x] = p[threadIdx.x];
 }
 
 __global__ void dependent_waits_too_late(float* p, float* out) {
-  const float x = p[threadIdx.x];  // fault dependent_waits_too_late: missing grid dependency wait
+  // fault dependent_waits_too_late: missing grid dependency wait
+  const float x = p[threadIdx.x];
   nv::grid_dependency_wait();
   out[threadIdx.x] = x;
 }
@@ -201,14 +230,16 @@ __global__ void dependent_waits_too_late(float* p, float* out) {
 // Overwrites what the kernel ahead may still read.
 __global__ void reader(const float* p, float* out) { out[threadIdx.x] = p[threadIdx.x]; }
 __global__ void dependent_overwrites(float* p) {
-  p[threadIdx.x] = 2;  // fault dependent_overwrites: missing grid dependency wait
+  // fault dependent_overwrites: missing grid dependency wait
+  p[threadIdx.x] = 2;
 }
 
 // The middle kernel does not wait, so its end says nothing about the first.
 __global__ void middle(float* q) { q[threadIdx.x] = 2; }
 __global__ void last_of_three(const float* p, float* out) {
   nv::grid_dependency_wait();
-  out[threadIdx.x] = p[threadIdx.x];  // fault chain_without_wait: missing grid dependency wait|missing order between streams
+  // fault chain_without_wait: missing grid dependency wait|missing order between streams
+  out[threadIdx.x] = p[threadIdx.x];
 }
 
 void dependent_pair(void (*kernel)(const float*, float*)) {

@@ -1,10 +1,9 @@
-#include "mutants.h"
-
 #include <cmath>
 #include <random>
 
 #include "corpus.h"
 #include "gemv.cuh"
+#include "mutants.h"
 
 namespace mutants {
 namespace {
@@ -68,8 +67,8 @@ __global__ void __launch_bounds__(128)
       NV_UNROLL
       for (int nn = 0; nn < 8; nn += 2) {
         uint32_t fb[4];
-        nv::ldmatrix_x4(fb, tb + (nn * 8 + lane % 8 + lane / 16 * 8) * kStride + kk +
-                                lane / 8 % 2 * 8);
+        nv::ldmatrix_x4(fb,
+                        tb + (nn * 8 + lane % 8 + lane / 16 * 8) * kStride + kk + lane / 8 % 2 * 8);
         constexpr bool kSwap = kMutation == Mutation::swapped_fragments;
         const uint32_t b0[2] = {fb[kSwap], fb[!kSwap]}, b1[2] = {fb[2], fb[3]};
         nv::mma_bf16_16816(acc[nn], fa, b0);
@@ -80,14 +79,13 @@ __global__ void __launch_bounds__(128)
   }
   nv::cp_async_wait<0>();
   NV_UNROLL
-  for (int nn = 0; nn < 8; ++nn)
-    NV_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      const int row = m0 + warp * 16 + lane / 4 + 8 * half, column = n0 + nn * 8 + lane % 4 * 2;
-      if (row < m && column < n)
-        *reinterpret_cast<float2*>(c + size_t(row) * n + column) =
-            make_float2(acc[nn][2 * half], acc[nn][2 * half + 1]);
-    }
+  for (int nn = 0; nn < 8; ++nn) NV_UNROLL
+  for (int half = 0; half < 2; ++half) {
+    const int row = m0 + warp * 16 + lane / 4 + 8 * half, column = n0 + nn * 8 + lane % 4 * 2;
+    if (row < m && column < n)
+      *reinterpret_cast<float2*>(c + size_t(row) * n + column) =
+          make_float2(acc[nn][2 * half], acc[nn][2 * half + 1]);
+  }
 }
 
 // ---- decode attention: a block for a head of 64 dimensions, online softmax over positions

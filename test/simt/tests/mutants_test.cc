@@ -1,8 +1,9 @@
 // Wrong kernels are found in every schedule: faults of order and memory by a report, faults of
 // arithmetic by their values.
+#include "mutants.h"
+
 #include <cstdio>
 
-#include "mutants.h"
 #include "schedules.h"
 
 int main() {
@@ -23,7 +24,9 @@ int main() {
           tally.check(reports.empty(),
                       what + ": " + (reports.empty() ? "" : simt::to_string(reports[0])));
           break;
-        case mutants::Expect::report: tally.check(!reports.empty(), what + ": no report"); break;
+        case mutants::Expect::report:
+          tally.check(!reports.empty(), what + ": no report");
+          break;
         case mutants::Expect::values:
           tally.check(!right, what + ": right values");
           tally.check(reports.empty(),

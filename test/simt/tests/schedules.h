@@ -12,9 +12,9 @@ struct Schedule {
 };
 
 constexpr Schedule kSchedules[] = {
-    {"forward", simt::Order::forward, 1},         {"reverse", simt::Order::reverse, 1},
-    {"random 1", simt::Order::random, 1},         {"random 2", simt::Order::random, 2},
-    {"random 3", simt::Order::random, 3},         {"adversarial 1", simt::Order::adversarial, 1},
+    {"forward", simt::Order::forward, 1},           {"reverse", simt::Order::reverse, 1},
+    {"random 1", simt::Order::random, 1},           {"random 2", simt::Order::random, 2},
+    {"random 3", simt::Order::random, 3},           {"adversarial 1", simt::Order::adversarial, 1},
     {"adversarial 2", simt::Order::adversarial, 2}, {"adversarial 3", simt::Order::adversarial, 3},
 };
 

@@ -8,40 +8,49 @@ constexpr int kN = 64;
 
 __global__ void barriers_of_two_branches(float* out) {
   if (threadIdx.x < 32) {
-    __syncthreads();  // fault barriers_of_two_branches: divergent barrier
+    // fault barriers_of_two_branches: divergent barrier
+    __syncthreads();
   } else {
-    __syncthreads();  // fault barriers_of_two_branches: divergent barrier
+    // fault barriers_of_two_branches: divergent barrier
+    __syncthreads();
   }
   out[threadIdx.x] = 0;
 }
 
 __global__ void barrier_against_shuffle(float* out) {
   if (threadIdx.x & 1) {
-    __syncthreads();  // fault barrier_against_shuffle: deadlock
+    // fault barrier_against_shuffle: deadlock
+    __syncthreads();
   } else {
-    out[threadIdx.x] = __shfl_sync(0xffffffffu, 1.0f, 0);  // fault barrier_against_shuffle: deadlock
+    // fault barrier_against_shuffle: deadlock
+    out[threadIdx.x] = __shfl_sync(0xffffffffu, 1.0f, 0);
   }
 }
 
 __global__ void half_warp_full_mask(float* out) {
   if (threadIdx.x < 16)
-    out[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1.0f, 1);  // fault half_warp_full_mask: mismatched mask
+    // fault half_warp_full_mask: mismatched mask
+    out[threadIdx.x] = __shfl_xor_sync(0xffffffffu, 1.0f, 1);
 }
 
 __global__ void mask_without_caller(float* out) {
-  out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1.0f, 0);  // fault mask_without_caller: mismatched mask
+  // fault mask_without_caller: mismatched mask
+  out[threadIdx.x] = __shfl_sync(0x0000ffffu, 1.0f, 0);
 }
 
 __global__ void different_masks(float* out) {
   const unsigned mask = threadIdx.x < 16 ? 0xffffffffu : 0xffff0000u;
-  out[threadIdx.x] = __shfl_sync(mask, 1.0f, 31);  // fault different_masks: mismatched mask
+  // fault different_masks: mismatched mask
+  out[threadIdx.x] = __shfl_sync(mask, 1.0f, 31);
 }
 
 __global__ void different_collectives(float* out) {
   if (threadIdx.x < 16) {
-    out[threadIdx.x] = __shfl_sync(0xffffffffu, 1.0f, 0);  // fault different_collectives: mismatched mask
+    // fault different_collectives: mismatched mask
+    out[threadIdx.x] = __shfl_sync(0xffffffffu, 1.0f, 0);
   } else {
-    out[threadIdx.x] = float(__ballot_sync(0xffffffffu, 1));  // fault different_collectives: mismatched mask
+    // fault different_collectives: mismatched mask
+    out[threadIdx.x] = float(__ballot_sync(0xffffffffu, 1));
   }
 }
 
@@ -50,26 +59,31 @@ __global__ void mma_in_two_branches(float* out) {
   float d[4] = {};
   const uint32_t a[4] = {}, b[2] = {};
   if (threadIdx.x < 16) {
-    nv::mma_bf16_16816(d, a, b);  // fault mma_in_two_branches: mismatched mask
+    // fault mma_in_two_branches: mismatched mask
+    nv::mma_bf16_16816(d, a, b);
   } else {
-    nv::mma_bf16_16816(d, a, b);  // fault mma_in_two_branches: mismatched mask
+    // fault mma_in_two_branches: mismatched mask
+    nv::mma_bf16_16816(d, a, b);
   }
   out[threadIdx.x] = d[0];
 }
 
 __global__ void wait_for_nobody(unsigned* flag, unsigned* out) {
-  while (atomicAdd(flag, 0u) == 0) __nanosleep(20);  // fault wait_for_nobody: live-lock
+  // fault wait_for_nobody: live-lock
+  while (atomicAdd(flag, 0u) == 0) __nanosleep(20);
   out[0] = 1;
 }
 
 // All blocks wait for each other, but the grid was not launched to be resident.
 __global__ void grid_sync_in_ordinary_launch(float* out) {
-  nv::grid_sync();  // fault grid_sync_in_ordinary_launch: bad launch
+  // fault grid_sync_in_ordinary_launch: bad launch
+  nv::grid_sync();
   out[threadIdx.x] = 0;
 }
 
 __global__ void stop(float* out) {
-  if (threadIdx.x == 3) __trap();  // fault trap: trap
+  // fault trap: trap
+  if (threadIdx.x == 3) __trap();
   out[threadIdx.x] = 0;
 }
 
@@ -83,22 +97,26 @@ __global__ void needs_shared(float* out) {
 
 void launch_too_large_for_bounds() {
   Device<float> out(128);
-  nv::launch(bounded, dim3(1), dim3(128), nullptr, {}, out.data());  // fault launch_too_large_for_bounds: bad launch
+  // fault launch_too_large_for_bounds: bad launch
+  nv::launch(bounded, dim3(1), dim3(128), nullptr, {}, out.data());
 }
 
 void launch_too_many_threads() {
   Device<float> out(2048);
-  nv::launch(plain, dim3(1), dim3(2048), nullptr, {}, out.data());  // fault launch_too_many_threads: bad launch
+  // fault launch_too_many_threads: bad launch
+  nv::launch(plain, dim3(1), dim3(2048), nullptr, {}, out.data());
 }
 
 void launch_too_much_shared() {
   Device<float> out(32);
-  nv::launch(needs_shared, dim3(1), dim3(32), nullptr, {.shared = 64 << 10}, out.data());  // fault launch_too_much_shared: bad launch
+  // fault launch_too_much_shared: bad launch
+  nv::launch(needs_shared, dim3(1), dim3(32), nullptr, {.shared = 64 << 10}, out.data());
 }
 
 void cooperative_too_large() {
   Device<float> out(1024);
-  nv::launch(plain, dim3(1000), dim3(1024), nullptr, {.cooperative = true}, out.data());  // fault cooperative_too_large: bad launch
+  // fault cooperative_too_large: bad launch
+  nv::launch(plain, dim3(1000), dim3(1024), nullptr, {.cooperative = true}, out.data());
 }
 
 constexpr Fault kFaults[] = {

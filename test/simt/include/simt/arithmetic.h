@@ -66,6 +66,10 @@ inline float approximate_cos(float a) { return std::cos(a); }
 #define __cosf ::simt::approximate_cos
 
 template <class T>
-T min(T a, std::type_identity_t<T> b) { return b < a ? b : a; }
+T min(T a, std::type_identity_t<T> b) {
+  return b < a ? b : a;
+}
 template <class T>
-T max(T a, std::type_identity_t<T> b) { return a < b ? b : a; }
+T max(T a, std::type_identity_t<T> b) {
+  return a < b ? b : a;
+}

@@ -32,40 +32,49 @@ SIMT_UNHOOKED void store_as(T* address, T value, Access access, const Place& pla
 
 template <class T>
 T atomicAdd(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return T(old + value); }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return T(old + value); }, place);
 }
 template <class T>
 T atomicSub(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return T(old - value); }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return T(old - value); }, place);
 }
 template <class T>
 T atomicMax(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return old > value ? old : value; }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return old > value ? old : value; }, place);
 }
 template <class T>
 T atomicMin(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return old < value ? old : value; }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return old < value ? old : value; }, place);
 }
 template <class T>
 T atomicAnd(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return T(old & value); }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return T(old & value); }, place);
 }
 template <class T>
 T atomicOr(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return T(old | value); }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return T(old | value); }, place);
 }
 template <class T>
 T atomicXor(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return T(old ^ value); }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return T(old ^ value); }, place);
 }
 template <class T>
 T atomicExch(T* address, std::type_identity_t<T> value, SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T) { return value; }, place);
+  return simt::atomic_update(
+      address, [=](T) { return value; }, place);
 }
 template <class T>
 T atomicCAS(T* address, std::type_identity_t<T> expected, std::type_identity_t<T> value,
             SIMT_PLACE) {
-  return simt::atomic_update(address, [=](T old) { return old == expected ? value : old; }, place);
+  return simt::atomic_update(
+      address, [=](T old) { return old == expected ? value : old; }, place);
 }
 inline unsigned atomicInc(unsigned* address, unsigned limit, SIMT_PLACE) {
   return simt::atomic_update(

@@ -14,9 +14,9 @@
 
 // The bound becomes no-ops in front of the kernel, where a launch can count them: one for each warp
 // and one more.
-#define __launch_bounds__(threads, ...)                                         \
-  __attribute__((patchable_function_entry((int(threads) + 31) / 32 + 1, \
-                                          (int(threads) + 31) / 32 + 1)))
+#define __launch_bounds__(threads, ...) \
+  __attribute__((                       \
+      patchable_function_entry((int(threads) + 31) / 32 + 1, (int(threads) + 31) / 32 + 1)))
 
 // Every call inside a kernel is inlined, as nvcc does. Besides being like the device, it is needed:
 // g++ does not announce a load or store that is itself an argument or the result of a call.
@@ -41,7 +41,6 @@ inline constexpr int warpSize = 32;
 
 inline void cudaGridDependencySynchronize() { simt::wait_for_prior_grids(); }
 inline void cudaTriggerProgrammaticLaunchCompletion() {}
-inline void cudaGraphSetConditional(cudaGraphConditionalHandle handle, unsigned value,
-                                    SIMT_PLACE) {
+inline void cudaGraphSetConditional(cudaGraphConditionalHandle handle, unsigned value, SIMT_PLACE) {
   simt::set_graph_condition(handle, value, place);
 }

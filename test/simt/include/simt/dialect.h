@@ -16,8 +16,7 @@ template <class T, class Key>
 T& shared_variable() {
   static const char key = 0;
   constexpr size_t kLeastAlignment = 16;
-  return *static_cast<T*>(
-      static_shared(&key, sizeof(T), std::max(alignof(T), kLeastAlignment)));
+  return *static_cast<T*>(static_shared(&key, sizeof(T), std::max(alignof(T), kLeastAlignment)));
 }
 
 struct LdmatrixDeposit {
@@ -82,7 +81,9 @@ void cp_async(void* shared, const void* global, bool valid = true, SIMT_PLACE) {
 }
 inline void cp_async_commit() { simt::cp_async_commit(); }
 template <unsigned kPending>
-void cp_async_wait() { simt::cp_async_wait(kPending); }
+void cp_async_wait() {
+  simt::cp_async_wait(kPending);
+}
 
 inline void ldmatrix_x4(uint32_t (&result)[4], const void* row, SIMT_PLACE) {
   simt::LdmatrixDeposit mine{static_cast<const unsigned char*>(row), result};

@@ -94,12 +94,12 @@ struct SourceLine {
 
 struct Report {
   Kind kind{};
-  std::string kernel;       // empty for host code
-  SourceLine at;            // where it was noticed
-  SourceLine other;         // the access it conflicts with, where there is one
-  std::string thread;       // "thread (3,0,0) of block (1,0,0)"
+  std::string kernel;  // empty for host code
+  SourceLine at;       // where it was noticed
+  SourceLine other;    // the access it conflicts with, where there is one
+  std::string thread;  // "thread (3,0,0) of block (1,0,0)"
   uintptr_t address = 0;
-  std::string where;        // the address in words
+  std::string where;  // the address in words
   std::string detail;
 };
 std::string to_string(const Report& report);
@@ -118,15 +118,15 @@ void reset();
 struct LineCounters {
   std::string kernel;
   SourceLine at;
-  std::string access;      // "read", "write", "atomic"
+  std::string access;  // "read", "write", "atomic"
   bool shared = false;
-  unsigned width = 0;      // bytes of one lane
-  uint64_t requests = 0;   // of warps
-  uint64_t lanes = 0;      // that took part, over all requests
-  uint64_t bytes = 0;      // distinct ones of each request
-  uint64_t moved = 0;      // 32-byte sectors, or wavefronts of shared memory
-  uint64_t ideal = 0;      // the least possible for those bytes
-  uint64_t first = 0;      // sectors that the launch had not touched before
+  unsigned width = 0;     // bytes of one lane
+  uint64_t requests = 0;  // of warps
+  uint64_t lanes = 0;     // that took part, over all requests
+  uint64_t bytes = 0;     // distinct ones of each request
+  uint64_t moved = 0;     // 32-byte sectors, or wavefronts of shared memory
+  uint64_t ideal = 0;     // the least possible for those bytes
+  uint64_t first = 0;     // sectors that the launch had not touched before
 };
 struct WorkCounters {
   std::string kernel;
@@ -138,8 +138,8 @@ struct LaunchCounters {
   uint64_t blocks = 0, threads = 0;
   uint64_t requests = 0, bytes = 0, sectors = 0, first = 0;
   uint64_t wavefronts = 0, ideal_wavefronts = 0;
-  uint64_t instructions = 0;      // summed over threads
-  uint64_t most_instructions = 0; // of one thread
+  uint64_t instructions = 0;       // summed over threads
+  uint64_t most_instructions = 0;  // of one thread
 };
 std::vector<LineCounters> line_counters();
 std::vector<WorkCounters> work_counters();

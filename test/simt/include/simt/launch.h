@@ -31,8 +31,8 @@ cudaError_t launch_kernel(const cudaLaunchConfig_t* config, void (*kernel)(Param
     void (*kernel)(Parameters...);
     std::tuple<std::decay_t<Parameters>...> args;
   };
-  auto call = std::make_shared<Call>(
-      Call{kernel, {static_cast<std::decay_t<Parameters>>(args)...}});
+  auto call =
+      std::make_shared<Call>(Call{kernel, {static_cast<std::decay_t<Parameters>>(args)...}});
   Launch launch;
   launch.kernel = reinterpret_cast<const void*>(kernel);
   launch.invoke = [](void* c) {

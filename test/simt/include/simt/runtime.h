@@ -57,14 +57,14 @@ void* static_shared(const void* key, size_t size, size_t align);
 enum class Access : uint8_t {
   read,
   write,
-  relaxed_read,   // volatile and atomic accesses: they may race with each other
+  relaxed_read,  // volatile and atomic accesses: they may race with each other
   relaxed_write,
-  update,         // an atomic read-modify-write
-  bypass_read,    // __ldcg: a plain read that does not look into L1
-  read_only,      // __ldg: through the cache that writes of this launch do not reach
+  update,       // an atomic read-modify-write
+  bypass_read,  // __ldcg: a plain read that does not look into L1
+  read_only,    // __ldg: through the cache that writes of this launch do not reach
 };
 void note(const void* address, size_t size, Access access, const Place& place);
-extern const bool& observing;  // false where `note` would do nothing with loads and stores
+extern bool observing;  // false where `note` would do nothing with loads and stores
 
 enum class Scope : uint8_t { block, device };
 void fence(Scope scope);

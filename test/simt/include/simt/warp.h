@@ -72,27 +72,39 @@ T warp_reduce(unsigned mask, T value, F, const Place& place) {
 
 struct Add {
   template <class T>
-  T operator()(T a, T b) const { return a + b; }
+  T operator()(T a, T b) const {
+    return a + b;
+  }
 };
 struct Max {
   template <class T>
-  T operator()(T a, T b) const { return a > b ? a : b; }
+  T operator()(T a, T b) const {
+    return a > b ? a : b;
+  }
 };
 struct Min {
   template <class T>
-  T operator()(T a, T b) const { return a < b ? a : b; }
+  T operator()(T a, T b) const {
+    return a < b ? a : b;
+  }
 };
 struct And {
   template <class T>
-  T operator()(T a, T b) const { return a & b; }
+  T operator()(T a, T b) const {
+    return a & b;
+  }
 };
 struct Or {
   template <class T>
-  T operator()(T a, T b) const { return a | b; }
+  T operator()(T a, T b) const {
+    return a | b;
+  }
 };
 struct Xor {
   template <class T>
-  T operator()(T a, T b) const { return a ^ b; }
+  T operator()(T a, T b) const {
+    return a ^ b;
+  }
 };
 
 }  // namespace simt
@@ -110,7 +122,8 @@ inline int __syncthreads_and(int predicate, SIMT_PLACE) {
   return simt::block_barrier(predicate == 0, place) == 0;
 }
 inline void __syncwarp(unsigned mask = simt::kFullMask, SIMT_PLACE) {
-  simt::collective(mask, nullptr, [](void**, unsigned) {}, simt::Collective::sync, place);
+  simt::collective(
+      mask, nullptr, [](void**, unsigned) {}, simt::Collective::sync, place);
 }
 inline unsigned __activemask() { return simt::active_lanes(); }
 inline void __nanosleep(unsigned) { simt::pause(); }

@@ -1,8 +1,11 @@
 #include "team.h"
 
 #include <algorithm>
+#include <span>
+#include <system_error>
 #include <thread>
 
+#include "../error.h"
 #include "../numerics/environment.h"
 
 #ifdef __linux__
@@ -27,7 +30,7 @@ inline void pause() {
 }
 
 #ifdef __linux__
-void keep_to(const std::vector<int>& processors) {
+void keep_to(std::span<const int> processors) {
   cpu_set_t set;
   CPU_ZERO(&set);
   for (int processor : processors) CPU_SET(processor, &set);
@@ -35,7 +38,7 @@ void keep_to(const std::vector<int>& processors) {
   (void)pthread_setaffinity_np(pthread_self(), sizeof set, &set);
 }
 #else
-void keep_to(const std::vector<int>&) {}
+void keep_to(std::span<const int>) {}
 #endif
 
 }  // namespace
@@ -67,6 +70,11 @@ Team::Team(uint32_t threads, bool place) : done_(std::make_unique<Done[]>(thread
   workers_.reserve(threads - 1);
   try {
     for (uint32_t id = 1; id < threads; id++) workers_.emplace_back([this, id] { serve(id); });
+  } catch (const std::system_error& error) {
+    join();
+    throw Failure{"ERR_NVIUM_OUT_OF_MEMORY",
+                  "Could not start " + std::to_string(threads) + " threads: " + error.what() + ".",
+                  {{"threads", double(threads)}}};
   } catch (...) {
     join();
     throw;
@@ -101,7 +109,8 @@ void Team::dispatch(Entry entry, const void* work) {
 }
 
 void Team::serve(uint32_t id) {
-  if (!processors_.empty()) keep_to({processors_[id]});
+  // Nothing may be allocated here: an exception in a thread of its own ends the process.
+  if (!processors_.empty()) keep_to({&processors_[id], 1});
   numerics::with_flushing([&] {
     for (uint32_t seen = 0;;) {
       uint32_t generation;
@@ -126,7 +135,7 @@ void Team::serve(uint32_t id) {
 Team::Place::Place(const Team& team) {
   if (team.processors_.empty()) return;
   before_ = allowed_processors();
-  keep_to({team.processors_[0]});
+  keep_to({&team.processors_[0], 1});
 }
 
 Team::Place::~Place() {

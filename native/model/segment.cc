@@ -93,13 +93,18 @@ void Model::run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows) 
   }
   if (m == 0) embed(tokens);
 
-  run_segment(m, spans, rows);
-
-  if (!backend_.finite(hidden_.floats(), size_t(rows) * plan_.hidden_size)) {
+  // Whatever stops the chunk may leave values in its slots that are not finite, and those show
+  // through the mask of rows before them: nothing stays.
+  try {
+    run_segment(m, spans, rows);
+    if (!backend_.finite(hidden_.floats(), size_t(rows) * plan_.hidden_size)) {
+      fail_finite("segment " + std::to_string(m + 1));
+    }
+  } catch (...) {
     for (const Span& span : spans) {
       backend_.erase(shape_, span, plan_.segment_begin(m), plan_.segment_end(m));
     }
-    fail_finite("segment " + std::to_string(m + 1));
+    throw;
   }
 
   for (const Piece& piece : pieces) {

@@ -51,6 +51,12 @@ struct LastTokenWaits {
   }
 };
 
+// Room for one more, growing as push_back does.
+template <class T>
+void make_room(std::vector<T>& v) {
+  if (v.size() == v.capacity()) v.reserve(std::max<size_t>(16, 2 * v.size()));
+}
+
 // Moves rows `kept` (ascending) of the exit rows to the front.
 void keep_rows(Model& model, std::span<const uint32_t> kept) {
   for (uint32_t i = 0; i < kept.size(); i++) model.move_exit_row(kept[i], i);
@@ -66,6 +72,9 @@ void step(Model& model, std::span<Sequence> sequences, std::span<const StepOptio
   std::vector<Climb> climbs;
   for (size_t i = 0; i < sequences.size(); i++) {
     Sequence& s = sequences[i];
+    // The new tokens are appended to all sequences or to none: room for them is made first.
+    make_room(s.tokens);
+    make_room(s.generated);
     Climb climb{&s, &options[i]};
     climb.top = deepest_overdue(s, options[i].max_pending);
     climb.uniform = numerics::uniform(s.seed, s.stream, s.length);

@@ -63,6 +63,8 @@ __attribute__((weak)) int main(int argc, char** argv) {
       test.run();
     } catch (const std::exception& error) {
       testing::fail(test.name, 0, error.what());
+    } catch (...) {
+      testing::fail(test.name, 0, "threw what is no std::exception");
     }
     std::printf("%s %s\n", testing::failures == 0 ? "ok  " : "FAIL", test.name);
     ++(testing::failures == 0 ? passed : failed);

@@ -24,7 +24,6 @@ namespace simt {
 namespace {
 
 constexpr uint64_t kMaxSteps = uint64_t(1) << 30;  // hooks without a scheduling point
-constexpr uint32_t kMeanTurn = 48;
 constexpr uint32_t kPollsInTurn = 16;  // atomics in a row before others get their turn
 
 // Segments of the program that cannot be written: constant tables, which nvcc puts where kernels
@@ -150,8 +149,8 @@ void maybe_switch(Lane& me, Access kind) {
     report(Kind::live_lock, {as_site(me.place)}, 0, "a thread runs on without end");
     return abort_launch(cudaErrorLaunchTimeout);
   }
-  if (config().order == Order::adversarial && --hot.steps_to_switch == 0) {
-    hot.steps_to_switch = 1 + thread_choice().below(2 * kMeanTurn);
+  if (hot.steps_to_switch && --hot.steps_to_switch == 0) [[unlikely]] {
+    hot.steps_to_switch = draw_turn(thread_choice());
     take_turns();
   }
   if (kind == Access::relaxed_read || kind == Access::update) {

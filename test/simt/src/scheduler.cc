@@ -29,7 +29,6 @@ namespace {
 // Resident threads of all multiprocessors that a configuration may ask for.
 constexpr size_t kMaxFibers = size_t(128) * 2048;
 constexpr uint32_t kMaxPolls = 1 << 20;
-constexpr unsigned kMeanTurn = 48;  // memory accesses, in the adversarial order
 
 struct Scheduler {
   StackPool stacks{kMaxFibers};
@@ -349,7 +348,7 @@ cudaError_t run_grid(const Launch& launch, Op& op) {
   hot.grid = &grid;
   note_progress();
   s.choice.seed(config().seed * 1000003 + op.first_block);
-  hot.steps_to_switch = 1 + s.choice.below(2 * kMeanTurn);
+  hot.steps_to_switch = config().order == Order::adversarial ? draw_turn(s.choice) : 0;
   simt_blockDim = launch.block;
   simt_gridDim = launch.grid;
   s.order = block_order(total);

@@ -23,6 +23,8 @@ inline void note_progress() { hot.polls = 0; }
 void take_turns();  // the running thread stays ready but lets another one go on
 
 Choice& thread_choice();
+// How many memory accesses a thread may make before it loses its turn in the adversarial order.
+inline uint32_t draw_turn(Choice& choice) { return 1 + choice.below(96); }
 bool is_thread_stack(uintptr_t address);
 bool is_index_variable(uintptr_t address);  // threadIdx and the like
 

@@ -130,7 +130,7 @@ struct Hot {
   uintptr_t arena = 0;
   size_t arena_size = 0;
   bool check = false, count = false;
-  uint32_t steps_to_switch = 0;  // adversarial order: memory accesses until the turn is lost
+  uint32_t steps_to_switch = 0;  // memory accesses until the turn is lost; zero: it never is
   uint32_t polls = 0;            // atomic accesses since something moved on
   uint64_t steps = 0;            // hooks since the last scheduling point
   uint64_t switches = 0;

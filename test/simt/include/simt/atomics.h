@@ -18,7 +18,8 @@ SIMT_UNHOOKED T atomic_update(T* address, F next, const Place& place) {
 
 template <class T>
 SIMT_UNHOOKED T load_as(const T* address, Access access, const Place& place) {
-  if (observing) note(address, sizeof(T), access, place);
+  // Even where nothing is checked, a thread that polls gives its turn away.
+  if (observing || access == Access::relaxed_read) note(address, sizeof(T), access, place);
   return *address;
 }
 

@@ -24,7 +24,7 @@ namespace simt {
 namespace {
 
 constexpr uint64_t kMaxSteps = uint64_t(1) << 30;  // hooks without a scheduling point
-constexpr uint32_t kPollsInTurn = 16;  // atomics in a row before others get their turn
+constexpr uint32_t kPollsInTurn = 16;              // atomics in a row before others get their turn
 
 // Segments of the program that cannot be written: constant tables, which nvcc puts where kernels
 // can read them.

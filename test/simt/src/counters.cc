@@ -270,6 +270,7 @@ std::vector<WorkCounters> work_counters() {
   std::map<std::tuple<std::string, std::string, unsigned>, WorkCounters> rows;
   for (const auto& [key, n] : counts().work) {
     const auto& [kernel, site] = key;
+    if (!in_program(site)) continue;
     const SourceLine at = source_line({&site, 1});
     const std::string name = kernel_name(kernel);
     WorkCounters& row = rows[{name, at.file, at.line}];

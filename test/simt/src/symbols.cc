@@ -182,6 +182,13 @@ SourceLine source_line(std::span<const void* const> trail) {
                   : SourceLine{"?", 0, "?"};
 }
 
+bool in_program(const void* site) {
+  look_up({&site, 1});
+  const Frames& frames = cache()[site];
+  return std::any_of(frames.begin(), frames.end(),
+                     [](const SourceLine& f) { return belongs_to_program(f.file); });
+}
+
 std::string kernel_name(const void* kernel) {
   if (!kernel) return "";
   // Past the first byte, since look_up goes one back.

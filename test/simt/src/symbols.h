@@ -16,6 +16,9 @@ void look_up(std::span<const void* const> sites);
 // the standard library.
 SourceLine source_line(std::span<const void* const> trail);
 
+// False where all of it is the emulator's or a library's.
+bool in_program(const void* site);
+
 std::string kernel_name(const void* kernel);
 
 }  // namespace simt

@@ -47,7 +47,7 @@ const parts = {
   firstToken: () => firstToken({ shape, threads, rounds }),
   latency: () => latency({ shape, threads, prompts: few, tokens }),
   overhead: () => overhead({ threads }),
-  threads: () => compareThreads({ shape, threads, rounds: Math.ceil(rounds / 2), tokens }),
+  twoThreads: () => compareThreads({ shape, threads, rounds: Math.ceil(rounds / 2), tokens }),
   native,
 };
 const chosen = values.only?.split(",") ?? Object.keys(parts);

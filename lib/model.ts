@@ -89,7 +89,8 @@ export interface Engine {
   readonly pools: Pools;
   /** One job of a model at a time. */
   readonly queue: Queue;
-  readonly sessions: Set<Session>;
+  /** Those that are neither disposed nor forgotten. */
+  readonly sessions: Set<WeakRef<Session>>;
   readonly disposed: boolean;
 }
 
@@ -215,8 +216,10 @@ export class Model implements AsyncDisposable {
         this.#requireLive();
         return abortable(signal, async (abort) => {
           const state = createSequence(segments);
-          state.tokens.push(...list);
-          state.generated.push(...list.map(() => 0));
+          for (const token of list) {
+            state.tokens.push(token);
+            state.generated.push(0);
+          }
           const reservation = reserve(state, pools, list.length);
           try {
             const { error } = await this.#engine.native.evaluate({
@@ -257,7 +260,7 @@ export class Model implements AsyncDisposable {
 
   async #dispose(): Promise<void> {
     this.#engine.disposed = true;
-    await Promise.all([...this.#engine.sessions].map((session) => session.dispose()));
+    await Promise.all([...this.#engine.sessions].map((session) => session.deref()?.dispose()));
     await this.#engine.queue.idle();
     this.#engine.native.dispose();
   }

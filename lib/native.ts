@@ -147,6 +147,8 @@ export interface NativeBinding {
   storedBytes(plan: ModelPlan): number;
   /** Names of the instruction sets usable on this machine, widest first. */
   instructionSets(): string[];
+  /** Ends every job at its next look, and all that are asked for later: the thread of JavaScript is about to exit. */
+  stop(): void;
 }
 
 let binding: NativeBinding | undefined;
@@ -158,11 +160,14 @@ export function native(): NativeBinding {
   const root = fileURLToPath(new URL("..", import.meta.url));
   const explicit = process.env.NVIUM_BINDING;
   try {
-    binding =
+    const loaded =
       explicit !== undefined
         ? (require(explicit) as NativeBinding)
         : (require("node-gyp-build")(root) as NativeBinding);
-    return binding;
+    // Node waits for jobs in its pool before it exits.
+    process.once("exit", () => loaded.stop());
+    binding = loaded;
+    return loaded;
   } catch (cause) {
     const target = `${process.platform}-${process.arch}`;
     throw new NviumError(

@@ -100,6 +100,14 @@ export interface Stats {
 const DECODE_TOKENS = 32;
 const DECODE_BUDGET = 16;
 
+/** Gives back the blocks of sessions that were forgotten without `dispose`. */
+const forgotten = new FinalizationRegistry(
+  ({ engine, state, self }: { engine: Engine; state: SequenceState; self: WeakRef<Session> }) => {
+    release(state, engine.pools);
+    engine.sessions.delete(self);
+  },
+);
+
 /** One sequence: its tokens, its keys and values, its deferred rows. Made by `model.createSession()`. */
 export class Session implements AsyncDisposable {
   readonly #engine: Engine;
@@ -108,14 +116,15 @@ export class Session implements AsyncDisposable {
   readonly #maxPending: number;
   readonly #seed: bigint;
   #stream: number;
-  #state: SequenceState;
+  readonly #state: SequenceState;
+  readonly #self = new WeakRef(this);
   #disposed: Promise<void> | undefined;
   /** While an iterator of `decode` owns the session: how many tokens it shows. */
   #shown: number | undefined;
   #counts: { exits: number[]; layerPasses: number; weightBytes: number; rowsRun: number };
 
   /** @internal */
-  constructor(engine: Engine, options: SessionOptions, state?: SequenceState) {
+  constructor(engine: Engine, options: SessionOptions, parent?: SequenceState) {
     const { seed, stream = 0, extendContext = false, maxPending = 15 } = checkOptions(options);
     const context = engine.plan.contextLength;
     const { maxTokens = context } = options;
@@ -128,14 +137,16 @@ export class Session implements AsyncDisposable {
       maxPending === Number.POSITIVE_INFINITY
         ? UNBOUNDED
         : integer("maxPending", maxPending, 0, UNBOUNDED - 1);
-    this.#state = state ?? createSequence(engine.segments);
+    this.#state = parent ? fork(parent, engine.pools) : createSequence(engine.segments);
     this.#counts = {
       exits: new Array<number>(engine.segments).fill(0),
       layerPasses: 0,
       weightBytes: 0,
       rowsRun: 0,
     };
-    engine.sessions.add(this);
+    const self = this.#self;
+    engine.sessions.add(self);
+    forgotten.register(this, { engine, state: this.#state, self }, this);
   }
 
   /** Tokens there are. */
@@ -326,7 +337,7 @@ export class Session implements AsyncDisposable {
   fork(options: { readonly stream?: number } = {}): Session {
     this.#requireIdle();
     const { stream = this.#stream } = checkOptions(options);
-    const session = new Session(
+    return new Session(
       this.#engine,
       {
         seed: this.#seed,
@@ -337,15 +348,14 @@ export class Session implements AsyncDisposable {
       },
       this.#state,
     );
-    session.#state = fork(this.#state, this.#engine.pools);
-    return session;
   }
 
   /** Waits for the call in flight, then gives the memory back. Calls that still wait reject with ERR_NVIUM_DISPOSED. */
   async dispose(): Promise<void> {
     this.#disposed ??= this.#queue.idle().then(() => {
       release(this.#state, this.#engine.pools);
-      this.#engine.sessions.delete(this);
+      this.#engine.sessions.delete(this.#self);
+      forgotten.unregister(this);
     });
     return this.#disposed;
   }

@@ -23,13 +23,20 @@ Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
   return names;
 }
 
+// Not a cleanup hook: those run when the environment has waited for its jobs.
+Napi::Value stop(const Napi::CallbackInfo& info) {
+  Addon::of(info.Env()).closing->store(true);
+  return info.Env().Undefined();
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto addon = std::make_unique<Addon>(env);
-  env.AddCleanupHook([closing = addon->closing] { closing->store(true); });
-  env.SetInstanceData(addon.release());
+  env.SetInstanceData(addon.get());
+  addon.release();
   exports.Set("loadModel", Napi::Function::New<ModelObject::load>(env, "loadModel"));
   exports.Set("storedBytes", Napi::Function::New<stored_bytes>(env, "storedBytes"));
   exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env, "instructionSets"));
+  exports.Set("stop", Napi::Function::New<stop>(env, "stop"));
   return exports;
 }
 

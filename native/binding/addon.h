@@ -16,7 +16,7 @@ struct Addon {
 
   static Addon& of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
-  // Set when the environment goes down: jobs end at their next check.
+  // Set by `stop`: jobs end at their next check.
   std::shared_ptr<std::atomic<bool>> closing = std::make_shared<std::atomic<bool>>(false);
   Napi::FunctionReference model_class;
 };

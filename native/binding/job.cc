@@ -1,6 +1,7 @@
 #include "job.h"
 
 #include <exception>
+#include <memory>
 #include <new>
 
 namespace nvium::binding {
@@ -23,8 +24,11 @@ class Job final : public Napi::AsyncWorker {
   void Execute() override { outcome_ = outcome_of(work_); }
 
   void OnOK() override {
+    Napi::Value result;
+    if (outcome_.kind == Outcome::done) outcome_ = outcome_of([&] { result = finish_(Env()); });
+    // A promise that is never settled would hold up everything behind it.
     if (outcome_.kind == Outcome::done) {
-      deferred_.Resolve(finish_(Env()));
+      deferred_.Resolve(result);
     } else {
       deferred_.Reject(outcome_.to_object(Env()));
     }
@@ -77,10 +81,11 @@ Outcome outcome_of(const std::function<void()>& work) noexcept {
 Napi::Promise run_job(Napi::Env env, std::function<void()> work,
                       std::function<Napi::Value(Napi::Env)> finish,
                       const std::vector<Napi::Object>& keep) {
-  // The worker deletes itself when it is done.
-  auto* job = new Job(env, std::move(work), std::move(finish), keep);
+  auto job = std::make_unique<Job>(env, std::move(work), std::move(finish), keep);
   const Napi::Promise promise = job->promise();
   job->Queue();
+  // Once it is queued the worker deletes itself when it is done.
+  job.release();
   return promise;
 }
 

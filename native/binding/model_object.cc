@@ -120,30 +120,42 @@ void run_steps(Model& model, Call& call) {
   const auto begin = std::chrono::steady_clock::now();
   std::vector<size_t> going(call.sequences.size());
   for (size_t i = 0; i < going.size(); i++) going[i] = i;
+  // Room for everything a step leaves, made before it: from the step on nothing may fail until it
+  // is recorded.
   std::vector<StepResult> results;
   std::vector<Sequence> sequences;
   std::vector<StepOptions> options;
+  std::vector<size_t> next;
+  results.reserve(going.size());
+  sequences.reserve(going.size());
+  options.reserve(going.size());
+  next.reserve(going.size());
   for (uint32_t i = 0; i < call.count && !going.empty(); i++) {
     if (i > 0 && std::chrono::steady_clock::now() - begin >= call.budget) break;
     call.control.check();
     results.assign(going.size(), {});
     sequences.clear();
     options.clear();
+    next.clear();
+    for (const size_t s : going) {
+      std::vector<uint32_t>& steps = call.steps[s];
+      if (steps.capacity() - steps.size() < kStepFields) {
+        steps.reserve(std::max(2 * steps.size(), size_t(8 * kStepFields)));
+      }
+    }
     for (const size_t s : going) {
       sequences.push_back(std::move(call.sequences[s]));
       options.push_back(call.options[s]);
     }
     // Frontiers that moved stand even when the step fails.
-    const Outcome outcome =
-        outcome_of([&] { step(model, sequences, options, call.control, results); });
+    Outcome outcome = outcome_of([&] { step(model, sequences, options, call.control, results); });
     for (size_t k = 0; k < going.size(); k++) {
       call.sequences[going[k]] = std::move(sequences[k]);
     }
     if (outcome.kind != Outcome::done) {
-      call.outcome = outcome;
+      call.outcome = std::move(outcome);
       return;
     }
-    std::vector<size_t> next;
     for (size_t k = 0; k < going.size(); k++) {
       const StepResult& r = results[k];
       const auto& f = call.sequences[going[k]].frontiers;
@@ -154,28 +166,31 @@ void run_steps(Model& model, Call& call) {
         next.push_back(going[k]);
       }
     }
-    going = std::move(next);
+    std::swap(going, next);
   }
 }
 
 // A computation on the engine's device. It never throws: the call says how it ended.
 template <class Compute>
 void run_call(Engine& engine, Call& call, const Compute& compute) {
-  const Outcome outcome = outcome_of([&] {
+  Outcome outcome = outcome_of([&] {
     const std::lock_guard lock(engine.one_job);
     engine.backend.enter([&] {
       Model& model = *engine.model;
       check(call, model.plan());
-      model.reserve(call.cache_blocks, call.boundary_blocks, call.fresh, call.positions);
       const Work before = model.work();
-      const Outcome inner = outcome_of([&] { compute(model); });
+      Outcome inner = outcome_of([&] {
+        model.reserve(call.cache_blocks, call.boundary_blocks, call.fresh, call.positions);
+        compute(model);
+      });
+      engine.note_memory();
       call.work = {model.work().layer_passes - before.layer_passes,
                    model.work().layer_rows - before.layer_rows,
                    model.work().weight_bytes - before.weight_bytes};
-      if (inner.kind != Outcome::done) call.outcome = inner;
+      if (inner.kind != Outcome::done) call.outcome = std::move(inner);
     });
   });
-  if (outcome.kind != Outcome::done) call.outcome = outcome;
+  if (outcome.kind != Outcome::done) call.outcome = std::move(outcome);
 }
 
 Napi::Value uint32_array(Napi::Env env, const std::vector<uint32_t>& values) {
@@ -213,10 +228,14 @@ float* optional_floats(const Napi::Object& o, const char* name, size_t count) {
 
 }  // namespace
 
-int64_t Engine::bytes() const {
-  if (model == nullptr) return 0;
-  const Memory m = model->memory();
-  return int64_t(m.weights + m.cache + m.boundary + m.workspace);
+Memory Engine::memory() const {
+  const std::lock_guard lock(noting_);
+  return noted_;
+}
+
+void Engine::note_memory() {
+  const std::lock_guard lock(noting_);
+  noted_ = model->memory();
 }
 
 Napi::Function ModelObject::define(Napi::Env env) {
@@ -247,7 +266,11 @@ void ModelObject::Finalize(Napi::Env env) {
 }
 
 void ModelObject::account(Napi::Env env) {
-  const int64_t bytes = engine_ == nullptr ? 0 : engine_->bytes();
+  int64_t bytes = 0;
+  if (engine_ != nullptr) {
+    const Memory m = engine_->memory();
+    bytes = int64_t(m.weights + m.cache + m.boundary + m.workspace);
+  }
   if (bytes != accounted_) Napi::MemoryManagement::AdjustExternalMemory(env, bytes - accounted_);
   accounted_ = bytes;
 }
@@ -280,6 +303,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
             made->model =
                 std::make_unique<Model>(made->backend, std::move(*plan), *source, control);
           });
+          made->note_memory();
           *engine = std::move(made);
         },
         [engine, &addon](Napi::Env env) -> Napi::Value {
@@ -378,7 +402,7 @@ Napi::Value ModelObject::read_block(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::memory(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
-    const Memory m = engine()->model->memory();
+    const Memory m = engine()->memory();
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("weights", double(m.weights));
     object.Set("cache", double(m.cache));

@@ -21,8 +21,14 @@ struct Engine {
   std::unique_ptr<Model> model;
   std::mutex one_job;
 
-  // The device memory held, for the garbage collector to know of.
-  int64_t bytes() const;
+  // The device memory held when the last job ended: one that runs may be changing it.
+  Memory memory() const;
+  // Takes note of it; called by the job.
+  void note_memory();
+
+ private:
+  mutable std::mutex noting_;
+  Memory noted_{};
 };
 
 class ModelObject final : public Napi::ObjectWrap<ModelObject> {

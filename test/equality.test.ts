@@ -84,7 +84,7 @@ describe.each(CHECKPOINTS)("%s", (name) => {
     reference = await finish(plain, session, STEPS);
     await plain.dispose();
     model = await loadModel(directory(name), { threads: 1 });
-  });
+  }, 60_000);
   afterAll(async () => {
     await model.dispose();
   });
@@ -313,7 +313,7 @@ describe("a prompt of many chunks of rows", () => {
     const session = model.createSession({ seed: SEED, maxPending: 0 });
     session.append(prompt);
     reference = await finish(model, session, 20);
-  });
+  }, 60_000);
   afterAll(async () => {
     await model.dispose();
   });

@@ -73,7 +73,11 @@ async function start(name, script, args, environment = {}) {
       child.send([what, argument]);
       return answer();
     },
-    stop: () => child.disconnect(),
+    async stop() {
+      const ended = once(child, "exit");
+      child.disconnect();
+      await ended;
+    },
   };
 }
 
@@ -111,7 +115,7 @@ async function contest(threads) {
       await everyone(round / 2, "prompt", PROMPT, (name, s) => times[name].prompt.push(s));
     }
   }
-  for (const one of contestants) one.stop();
+  for (const one of contestants) await one.stop();
   const ours = times.nvium;
   const summary = names.map((name) => {
     const own = times[name];

@@ -32,10 +32,15 @@ const kernels = all.find(({ file }) => file === "kernels.json");
 const { machine } = all[0];
 const dates = all.map((r) => r.date.slice(0, 10)).sort();
 const when = [...new Set([dates[0], dates.at(-1)])].join(" to ");
+const busy = Math.max(...all.map((r) => r.foreign ?? 0));
+const warning =
+  busy > 0.05
+    ? ` <strong>Others used up to ${(busy * 100).toFixed(0)} % of the processors meanwhile: rough figures.</strong>`
+    : "";
 const commits = [...new Set(all.map((r) => r.commit + (r.changed ? " with changes" : "")))];
 const body = [
   `<p>${when}, commit ${commits.join(", ")}. ${machine.cpu}, ${machine.processors} processors, ${(machine.memory / 2 ** 30).toFixed(0)} GiB, ${machine.system}, Node.js ${machine.node}. ` +
-    "Figures to compare are ratios within one run; the machine's own speed changes from one moment to the next.</p>",
+    `Figures to compare are ratios within one run; the machine's own speed changes from one moment to the next.${warning}</p>`,
   bandwidth(decodes),
   rowsAtOnce(peers, decodes),
   peer(peers),
@@ -46,8 +51,14 @@ const body = [
   folded(
     "Where the figures come from",
     table(
-      ["file", "date", "commit", "command"],
-      all.map((r) => [r.file, r.date, `${r.commit}${r.changed ? ", changed" : ""}`, r.command]),
+      ["file", "date", "commit", "others' use of the processors", "command"],
+      all.map((r) => [
+        r.file,
+        r.date,
+        `${r.commit}${r.changed ? ", changed" : ""}`,
+        r.foreign == null ? "unknown" : `${(r.foreign * 100).toFixed(0)} %`,
+        r.command,
+      ]),
     ),
   ),
 ];

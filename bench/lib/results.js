@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, cpus, release, totalmem } from "node:os";
 import { basename, join, relative } from "node:path";
+import { foreign } from "./foreign.js";
 import { RESULTS, ROOT } from "./paths.js";
 
 function git(...args) {
@@ -27,6 +28,7 @@ export function provenance() {
     },
     commit: git("rev-parse", "--short", "HEAD"),
     changed: git("status", "--porcelain", "--untracked-files=no") !== "",
+    foreign: foreign(),
     command: ["node", relative(ROOT, script) || basename(script), ...args].join(" "),
   };
 }
@@ -37,6 +39,12 @@ export function save(name, data) {
   const file = join(RESULTS, `${name}.json`);
   writeFileSync(file, `${JSON.stringify({ ...provenance(), ...data }, null, 2)}\n`);
   console.log(`\n${relative(ROOT, file)}`);
+  const busy = foreign() ?? 0;
+  if (busy > 0.05) {
+    console.log(
+      `Others used ${(busy * 100).toFixed(0)} % of the processors meanwhile: rough figures.`,
+    );
+  }
 }
 
 /** Prints rows of cells under a title; numbers to three digits. @param {string} title @param {readonly string[]} head @param {readonly (readonly (string | number)[])[]} rows */

@@ -52,7 +52,8 @@ export function generate(
   prompt: string | readonly number[] | readonly ChatMessage[],
   options: GenerateOptions,
 ): Generation {
-  let started = false;
+  /** Whether somebody has asked for the first chunk. */
+  let begun = false;
   let settle: { resolve(result: GenerateResult): void; reject(reason: unknown): void } | undefined;
   const outcome = new Promise<GenerateResult>((resolve, reject) => {
     settle = { resolve, reject };
@@ -61,6 +62,8 @@ export function generate(
   outcome.catch(() => undefined);
 
   async function* chunks(): AsyncGenerator<Chunk, void, undefined> {
+    if (begun) throw new NviumError("ERR_NVIUM_BUSY", "A generation can be iterated once.");
+    begun = true;
     try {
       const promptTokens = await encodePrompt(model, prompt);
       const finish = yield* run(model, promptTokens, options, (result) => settle?.resolve(result));
@@ -71,17 +74,12 @@ export function generate(
     }
   }
 
-  const start = () => {
-    if (started) throw new NviumError("ERR_NVIUM_BUSY", "A generation can be iterated once.");
-    started = true;
-    return chunks();
-  };
   const result = async () => {
-    if (!started) for await (const _ of start());
+    if (!begun) for await (const _ of chunks());
     return outcome;
   };
   return {
-    [Symbol.asyncIterator]: start,
+    [Symbol.asyncIterator]: chunks,
     result,
     text: async () => (await result()).text,
   };

@@ -229,7 +229,12 @@ export class Session implements AsyncDisposable {
   stepSync(options: StepOptions = {}): Step {
     this.#requireIdle();
     const { signal, native } = this.#checkStep(options);
-    if (this.#engine.queue.busy) throw busy("a job of the model runs");
+    const { queue, sessions } = this.#engine;
+    const working = [...sessions].some((reference) => {
+      const session = reference.deref();
+      return session !== undefined && session.#queue.busy;
+    });
+    if (queue.busy || working) throw busy("a job of the model runs");
     signal?.throwIfAborted();
     this.#requireToken();
     this.#requireRoom(1);

@@ -131,9 +131,15 @@ describe("a generation", () => {
     const generation = model.generate(PROMPT, { ...fixed, maxNewTokens: 3 });
     const result = await generation.result();
     expect(await generation.result()).toBe(result);
-    expect(() => generation[Symbol.asyncIterator]()).toThrow(
-      expect.objectContaining({ code: "ERR_NVIUM_BUSY" }),
-    );
+    await expect(generation[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+      code: "ERR_NVIUM_BUSY",
+    });
+  });
+
+  it("has a result although an iterator was made and never used", async () => {
+    const generation = model.generate(PROMPT, { ...fixed, maxNewTokens: 3 });
+    generation[Symbol.asyncIterator]();
+    expect((await generation.result()).tokens.length).toBe(3);
   });
 
   it("that is left early resolves with what there was and gives its memory back", async () => {

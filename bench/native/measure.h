@@ -42,22 +42,23 @@ class Probe {
     return double(bytes_) / seconds([&] {
              team_.run([&](uint32_t id) {
                const size_t share = bytes_ / team_.size();
-               const uint64_t* at = reinterpret_cast<const uint64_t*>(memory_ + id * share);
-               sums_[id * 8] = read(at, share / 8);
+               sums_[id * 8] = read(memory_ + id * share, share / 64);
              });
            });
   }
 
  private:
+  using Line [[gnu::vector_size(64), gnu::may_alias]] = uint64_t;
+
   __attribute__((noinline, target_clones("avx512f", "avx2", "default"))) static uint64_t read(
-      const uint64_t* at, size_t words) {
-    uint64_t sums[32] = {};
-    for (size_t i = 0; i + 32 <= words; i += 32) {
-      for (size_t j = 0; j < 32; j++) sums[j] ^= at[i + j];
+      const std::byte* at, size_t lines) {
+    Line even{}, odd{};
+    for (size_t i = 0; i + 2 <= lines; i += 2) {
+      even ^= *reinterpret_cast<const Line*>(at + i * 64);
+      odd ^= *reinterpret_cast<const Line*>(at + i * 64 + 64);
     }
-    uint64_t all = 0;
-    for (const uint64_t sum : sums) all ^= sum;
-    return all;
+    even ^= odd;
+    return even[0] ^ even[1] ^ even[2] ^ even[3] ^ even[4] ^ even[5] ^ even[6] ^ even[7];
   }
 
   cpu::Team& team_;

@@ -80,15 +80,25 @@ uint64_t fixed_sum(const float* values, size_t count, float maximum) {
   return sum;
 }
 
+// Tokens the mixture is computed for together, so that the loops over them are the inner ones.
+constexpr uint32_t kMixTokens = 64;
+
 void mix_range(const float* const* logits, const float* log_exit, const float* log_norm,
                uint32_t exits, uint32_t first, uint32_t last, float* output) {
-  for (uint32_t v = first; v < last; v++) {
-    const auto term = [&](uint32_t k) { return log_exit[k] + (logits[k][v] - log_norm[k]); };
-    float m = term(0);
-    for (uint32_t k = 1; k < exits; k++) m = numerics::larger(m, term(k));
-    float sum = 0.0f;
-    for (uint32_t k = 0; k < exits; k++) sum += numerics::exp(term(k) - m);
-    output[v] = m + numerics::log(sum);
+  for (uint32_t begin = first; begin < last; begin += kMixTokens) {
+    const uint32_t count = last - begin < kMixTokens ? last - begin : kMixTokens;
+    float largest[kMixTokens], sum[kMixTokens] = {};
+    const auto term = [&](uint32_t k, uint32_t i) {
+      return log_exit[k] + (logits[k][begin + i] - log_norm[k]);
+    };
+    for (uint32_t i = 0; i < count; i++) largest[i] = term(0, i);
+    for (uint32_t k = 1; k < exits; k++) {
+      for (uint32_t i = 0; i < count; i++) largest[i] = numerics::larger(largest[i], term(k, i));
+    }
+    for (uint32_t k = 0; k < exits; k++) {
+      for (uint32_t i = 0; i < count; i++) sum[i] += numerics::exp(term(k, i) - largest[i]);
+    }
+    for (uint32_t i = 0; i < count; i++) output[begin + i] = largest[i] + numerics::log(sum[i]);
   }
 }
 

@@ -40,9 +40,9 @@ struct Matrix {
   uint32_t cols = 0;
   DType type = DType::f32;
 
-  uint32_t tile_count() const { return ceil_div(rows, kTileRows); }
-  size_t tile_bytes() const { return size_t(even(cols)) * kTileRows * bytes_of(type); }
-  size_t bytes() const { return tile_count() * tile_bytes(); }
+  constexpr uint32_t tile_count() const { return ceil_div(rows, kTileRows); }
+  constexpr size_t tile_bytes() const { return size_t(even(cols)) * kTileRows * bytes_of(type); }
+  constexpr size_t bytes() const { return tile_count() * tile_bytes(); }
 };
 
 enum class Activation : uint8_t {
@@ -79,15 +79,19 @@ struct CacheShape {
   uint32_t head_dim = 0;
   DType type = DType::f32;
 
-  size_t key_tile_bytes() const { return size_t(even(head_dim)) * kTileRows * bytes_of(type); }
-  size_t value_tile_bytes() const { return size_t(kBlockPositions) * kTileRows * bytes_of(type); }
-  uint32_t value_tiles() const { return ceil_div(head_dim, kTileRows); }
-  size_t key_bytes() const { return kBlockPositions / kTileRows * key_tile_bytes(); }
-  size_t head_bytes() const { return key_bytes() + value_tiles() * value_tile_bytes(); }
-  size_t layer_bytes() const { return kv_heads * head_bytes(); }
-  size_t block_bytes() const { return layers * layer_bytes(); }
-  uint32_t query_width() const { return heads * head_dim; }
-  uint32_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
+  constexpr size_t key_tile_bytes() const {
+    return size_t(even(head_dim)) * kTileRows * bytes_of(type);
+  }
+  constexpr size_t value_tile_bytes() const {
+    return size_t(kBlockPositions) * kTileRows * bytes_of(type);
+  }
+  constexpr uint32_t value_tiles() const { return ceil_div(head_dim, kTileRows); }
+  constexpr size_t key_bytes() const { return kBlockPositions / kTileRows * key_tile_bytes(); }
+  constexpr size_t head_bytes() const { return key_bytes() + value_tiles() * value_tile_bytes(); }
+  constexpr size_t layer_bytes() const { return kv_heads * head_bytes(); }
+  constexpr size_t block_bytes() const { return layers * layer_bytes(); }
+  constexpr uint32_t query_width() const { return heads * head_dim; }
+  constexpr uint32_t qkv_width() const { return (heads + 2 * kv_heads) * head_dim; }
 };
 
 // Contiguous positions [begin, end) of one sequence, lying at rows [first_row, first_row + end -

@@ -1,0 +1,307 @@
+#include "cuda_backend.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "../native/error.h"
+#include "../native/numerics/environment.h"
+
+namespace nvium::cuda {
+namespace {
+
+constexpr size_t kUploadBytes = size_t(1) << 20;
+constexpr size_t kAlignment = 256;
+// Passes of 16 rows that one launch of a router may have.
+constexpr uint32_t kMostTickets = 1024;
+constexpr size_t kBestBytes = kPassRows * sizeof(unsigned long long);
+constexpr size_t kZeroedBytes = kBestBytes + (1 + kMostTickets) * sizeof(uint32_t);
+
+constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+}  // namespace
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // or the next call would report it once more
+  throw Failure{
+      "ERR_NVIUM_CUDA",
+      std::string("CUDA failed while ") + what + ": " + cudaGetErrorString(error) + ".",
+      {{"operation", what}, {"cudaCode", double(error)}, {"cudaName", cudaGetErrorName(error)}}};
+}
+
+void Pinned::reserve(size_t bytes) {
+  if (bytes <= bytes_) return;
+  clear();
+  check(cudaHostAlloc(&host_, bytes, cudaHostAllocMapped), "allocating pinned memory");
+  bytes_ = bytes;
+  check(cudaHostGetDevicePointer(&device_, host_, 0), "mapping pinned memory");
+}
+
+void Pinned::clear() noexcept {
+  if (host_ != nullptr) cudaFreeHost(host_);
+  host_ = device_ = nullptr;
+  bytes_ = 0;
+}
+
+CudaBackend::CudaBackend(int device) : device_(device) {
+  try {
+    start();
+  } catch (...) {
+    stop();
+    throw;
+  }
+}
+
+CudaBackend::~CudaBackend() { stop(); }
+
+void CudaBackend::start() {
+  check(cudaSetDevice(device_), "choosing the device");
+  cudaDeviceProp properties;
+  check(cudaGetDeviceProperties(&properties, device_), "asking for the device's properties");
+  name_ = std::string(properties.name) + " (" + std::to_string(properties.major) + "." +
+          std::to_string(properties.minor) + ")";
+  machine_.processors = uint32_t(std::max(properties.multiProcessorCount, 1));
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  check(prepare_projections(), "preparing kernels");
+  check(prepare_heads(), "preparing kernels");
+  check(prepare_attention(), "preparing kernels");
+  results_.reserve(4096);
+  outgoing_.reserve(kUploadBytes);
+  incoming_ = static_cast<std::byte*>(allocate(kUploadBytes));
+  zeroed_ = static_cast<std::byte*>(allocate(kZeroedBytes));
+  zero(zeroed_, kZeroedBytes);
+  drawn_ = static_cast<std::byte*>(allocate(kPassRows * sizeof(uint32_t)));
+  wait();
+}
+
+// Errors are not looked at: while the process ends, the runtime may be gone already, and with it
+// all that was to be released.
+void CudaBackend::stop() noexcept {
+  cudaSetDevice(device_);
+  if (stream_ != nullptr) cudaStreamSynchronize(stream_);
+  for (std::byte* memory : {incoming_, zeroed_, drawn_}) release(memory, 0);
+  results_.clear();
+  outgoing_.clear();
+  if (stream_ != nullptr) cudaStreamDestroy(stream_);
+  cudaGetLastError();
+}
+
+void CudaBackend::enter(const std::function<void()>& job) {
+  check(cudaSetDevice(device_), "choosing the device");
+  // The host computes too: the cascade, and tables.
+  numerics::with_flushing(job);
+}
+
+void CudaBackend::wait() { check(cudaStreamSynchronize(stream_), "computing"); }
+
+void* CudaBackend::allocate(size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t error = cudaMalloc(&memory, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();
+    throw Failure{"ERR_NVIUM_OUT_OF_MEMORY",
+                  "Could not allocate " + std::to_string(bytes) + " bytes on the CUDA device.",
+                  {{"needed", double(bytes)}}};
+  }
+  check(error, "allocating memory");
+  return memory;
+}
+
+void CudaBackend::release(void* memory, size_t) noexcept {
+  if (memory == nullptr) return;
+  cudaFree(memory);
+  cudaGetLastError();
+}
+
+// The host's memory may be pageable and may change as soon as these return, so both wait.
+void CudaBackend::write(void* device, const void* host, size_t bytes) {
+  check(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream_), "writing memory");
+  wait();
+}
+
+void CudaBackend::read(void* host, const void* device, size_t bytes) {
+  check(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, stream_), "reading memory");
+  wait();
+}
+
+void CudaBackend::copy(void* to, const void* from, size_t bytes) {
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_), "copying memory");
+}
+
+void CudaBackend::zero(void* device, size_t bytes) {
+  check(cudaMemsetAsync(device, 0, bytes, stream_), "zeroing memory");
+}
+
+std::byte* CudaBackend::upload(const void* data, size_t bytes) {
+  if (uploaded_ + bytes > outgoing_.bytes()) {
+    wait();  // nothing is under way from or read out of the memory begun anew
+    uploaded_ = 0;
+    round_++;
+    if (bytes > outgoing_.bytes()) {
+      release(std::exchange(incoming_, nullptr), 0);
+      outgoing_.reserve(2 * bytes);
+      incoming_ = static_cast<std::byte*>(allocate(outgoing_.bytes()));
+    }
+  }
+  std::byte* from = outgoing_.host<std::byte>() + uploaded_;
+  std::byte* to = incoming_ + uploaded_;
+  std::memcpy(from, data, bytes);
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_), "uploading");
+  uploaded_ += round_up(bytes, kAlignment);
+  return to;
+}
+
+CudaBackend::Table CudaBackend::upload(std::span<const Span> spans) {
+  const size_t span_bytes = round_up(spans.size() * sizeof(DeviceSpan), kAlignment);
+  size_t blocks = 0;
+  for (const Span& span : spans) blocks += ceil_div(span.end, kBlockPositions);
+  std::vector<std::byte> bytes(span_bytes + blocks * sizeof(std::byte*));
+  size_t at = 0;
+  for (size_t i = 0; i < spans.size(); i++) {
+    const Span& span = spans[i];
+    const DeviceSpan entry{span.begin, span.end, span.first_row, uint32_t(at)};
+    std::memcpy(bytes.data() + i * sizeof entry, &entry, sizeof entry);
+    const size_t count = ceil_div(span.end, kBlockPositions);
+    std::memcpy(bytes.data() + span_bytes + at * sizeof(std::byte*), span.blocks,
+                count * sizeof(std::byte*));
+    at += count;
+  }
+  if (table_ == nullptr || table_round_ != round_ || bytes != table_bytes_) {
+    table_ = nullptr;
+    table_ = upload(bytes.data(), bytes.size());
+    table_round_ = round_;
+    table_bytes_ = std::move(bytes);
+  }
+  return {reinterpret_cast<const DeviceSpan*>(table_),
+          reinterpret_cast<std::byte* const*>(table_ + span_bytes)};
+}
+
+void CudaBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) {
+  const auto* on_device =
+      reinterpret_cast<const uint32_t*>(upload(tokens.data(), tokens.size_bytes()));
+  check(cuda::embed(table, on_device, uint32_t(tokens.size()), output, stream_), "embedding");
+}
+
+void CudaBackend::project(const Projection& p) {
+  check(cuda::project(machine_, p.matrix->type, product_of(p), stream_), "projecting");
+}
+
+void CudaBackend::attend(const Attention& a) {
+  const Table table = upload(a.spans);
+  AttendJob job{.shape = a.shape,
+                .layer = a.layer,
+                .spans = table.spans,
+                .span_count = uint32_t(a.spans.size()),
+                .most_rows = 0,
+                .blocks = table.blocks,
+                .qkv = a.qkv,
+                .rotary = a.rotary,
+                .output = a.output};
+  for (const Span& span : a.spans) job.most_rows = std::max(job.most_rows, span.rows());
+  if (job.most_rows == 0) return;
+  check(cuda::attend(job, stream_), "attending");
+}
+
+void CudaBackend::route(const Routing& r) {
+  const uint32_t passes = ceil_div(r.rows, kPassRows);
+  const size_t bytes = size_t(r.rows) * 2 * sizeof(float);
+  if (passes > kMostTickets) {
+    throw Failure{"ERR_NVIUM_INTERNAL", "Too many rows at a router.", {}};
+  }
+  results_.reserve(bytes);
+  const Router& router = *r.router;
+  Projection head{.matrix = &router.head,
+                  .input = router.blocks.empty() ? r.input : r.outer,
+                  .rows = r.rows,
+                  .norm = router.norm,
+                  .epsilon = r.epsilon,
+                  .bias = router.bias,
+                  .output = results_.device<float>(),
+                  .width = 2};
+  bool routed = false;
+  for (size_t i = 0; i < router.blocks.size(); i++) {
+    const RouterBlock& block = router.blocks[i];
+    project({.matrix = &block.fc1,
+             .input = i == 0 ? r.input : r.outer,
+             .rows = r.rows,
+             .norm = i == 0 ? router.input_norm : nullptr,
+             .epsilon = r.epsilon,
+             .bias = block.bias1,
+             .activation = Activation::gelu,
+             .output = r.inner,
+             .width = block.fc1.rows});
+    const Projection second{.matrix = &block.fc2,
+                            .input = r.inner,
+                            .rows = r.rows,
+                            .bias = block.bias2,
+                            .output = r.outer,
+                            .width = block.fc2.rows};
+    routed = i + 1 == router.blocks.size() && block.fc2.type == router.head.type;
+    if (!routed) {
+      project(second);
+      continue;
+    }
+    uint32_t* tickets = reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes) + 1;
+    check(project_twice(machine_, block.fc2.type, product_of(second), product_of(head), tickets,
+                        stream_),
+          "routing");
+  }
+  if (!routed) project(head);
+  wait();
+  std::memcpy(r.logits, results_.host<float>(), bytes);
+}
+
+void CudaBackend::draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) {
+  const uint32_t rows = uint32_t(draws.size()), vocab = head.width;
+  results_.reserve(rows * sizeof(uint32_t));
+  for (uint32_t begin = 0; begin < rows; begin += kPassRows) {
+    Product product = product_of(head);
+    product.rows = std::min(kPassRows, rows - begin);
+    product.input += size_t(begin) * product.cols;
+    if (product.residual != nullptr) product.residual += size_t(begin) * vocab;
+    const std::byte* on_device = upload(draws.data() + begin, product.rows * sizeof(Draw));
+    DrawBatch batch{.draws = reinterpret_cast<const Draw*>(on_device),
+                    .best = reinterpret_cast<unsigned long long*>(zeroed_),
+                    .ticket = reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes),
+                    .tokens = reinterpret_cast<uint32_t*>(drawn_),
+                    .pinned_tokens = results_.device<uint32_t>() + begin};
+    bool top = false;
+    for (const Draw& draw : draws.subspan(begin, product.rows)) {
+      top |= draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0;
+    }
+    // Logits go to memory only where they are needed again.
+    product.output = top ? head.output + size_t(begin) * vocab : nullptr;
+    check(project_and_draw(machine_, head.matrix->type, product, batch, stream_), "drawing");
+    if (top) {
+      check(draw_top(product.output, vocab, product.rows, batch, stream_), "drawing by top-k");
+    }
+  }
+  wait();
+  std::memcpy(tokens, results_.host<uint32_t>(), rows * sizeof(uint32_t));
+}
+
+void CudaBackend::mix(const Mixture& m) {
+  const size_t count = size_t(m.exits) * m.rows;
+  const auto* log_exit = reinterpret_cast<const float*>(upload(m.log_exit, count * sizeof(float)));
+  Buffer log_norm(*this, count * sizeof(float));
+  check(cuda::mix(machine_, m, log_exit, log_norm.floats(), stream_), "mixing");
+  wait();  // the scratch goes back
+}
+
+bool CudaBackend::finite(const float* values, size_t count) {
+  uint32_t* flag = results_.host<uint32_t>();
+  *flag = 0;
+  check(find_non_finite(machine_, values, count, results_.device<uint32_t>(), stream_),
+        "looking for values that are not finite");
+  wait();
+  return *flag == 0;
+}
+
+void CudaBackend::erase(const CacheShape& shape, const Span& span, uint32_t first, uint32_t last) {
+  if (span.rows() == 0 || first == last) return;
+  const Table table = upload({&span, 1});
+  const DeviceSpan entry{span.begin, span.end, span.first_row, 0};
+  check(cuda::erase(shape, entry, table.blocks, first, last, stream_), "erasing");
+}
+
+}  // namespace nvium::cuda

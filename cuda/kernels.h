@@ -1,0 +1,112 @@
+// What the host code of the CUDA backend calls: one launch each, on a stream, nothing waited for.
+//
+// Every pointer in these structures is one of the device; `pinned` ones are of mapped host memory
+// as the device sees it. Shapes and arithmetic: ../native/backend.h and ../docs/numerics.md.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../native/backend.h"
+
+namespace nvium::cuda {
+
+// Rows that one pass over a matrix serves.
+constexpr uint32_t kPassRows = 16;
+
+// What launches have to know of the device.
+struct Machine {
+  uint32_t processors = 1;
+};
+
+// A projection (backend.h) as kernels see it.
+struct Product {
+  const std::byte* tiles;
+  uint32_t cols;
+  uint32_t width;
+  uint32_t rows;
+  float epsilon;
+  const float* input;
+  const float* norm;      // or null
+  float* normed;          // or null
+  const float* bias;      // or null
+  const float* residual;  // or null
+  float* output;          // null: not stored (only where something else is made of it)
+  Activation activation;
+};
+
+Product product_of(const Projection& projection);
+
+// Let kernels take more than 48 KB of shared memory; once a device.
+cudaError_t prepare_projections();
+cudaError_t prepare_heads();
+cudaError_t prepare_attention();
+
+cudaError_t project(const Machine& machine, DType type, const Product& product,
+                    cudaStream_t stream);
+
+// Two projections in one launch, the second so small that one block does it: whichever block ends
+// last on the first. `tickets` are ceil(rows / 16) zeroed words, zero again afterwards.
+cudaError_t project_twice(const Machine& machine, DType type, const Product& first,
+                          const Product& second, uint32_t* tickets, cudaStream_t stream);
+
+// The draws of up to 16 rows.
+struct DrawBatch {
+  const Draw* draws;         // [rows]
+  unsigned long long* best;  // [16], zeroed, zero again afterwards
+  uint32_t* ticket;          // zeroed, zero again afterwards
+  uint32_t* tokens;          // [rows], on the device
+  uint32_t* pinned_tokens;   // [rows], or null
+};
+
+// The head and the draw from its logits, top-k not considered. Logits are stored if the product has
+// an output.
+cudaError_t project_and_draw(const Machine& machine, DType type, const Product& head,
+                             const DrawBatch& batch, cudaStream_t stream);
+
+// Draws again, by top-k, for the rows that ask for it: logits are [rows, vocab]. Reads
+// batch.tokens, where kNoToken stays what it is.
+cudaError_t draw_top(const float* logits, uint32_t vocab, uint32_t rows, const DrawBatch& batch,
+                     cudaStream_t stream);
+
+// A span with its blocks in device memory.
+struct DeviceSpan {
+  uint32_t begin;
+  uint32_t end;
+  uint32_t first_row;
+  uint32_t first_block;  // index into the table of blocks of the span's block 0
+};
+
+struct AttendJob {
+  CacheShape shape;
+  uint32_t layer;
+  const DeviceSpan* spans;
+  uint32_t span_count;
+  uint32_t most_rows;  // of one span
+  std::byte* const* blocks;
+  const float* qkv;
+  const float* rotary;
+  float* output;
+};
+
+// One launch where the rows of each span and the query heads of a kv head fit one block, else two:
+// keys and values are then appended first.
+cudaError_t attend(const AttendJob& job, cudaStream_t stream);
+
+cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* const* blocks,
+                  uint32_t first_layer, uint32_t last_layer, cudaStream_t stream);
+
+cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
+                  cudaStream_t stream);
+
+// Sets *pinned_flag to 1 if a value is not finite; it must be 0 before.
+cudaError_t find_non_finite(const Machine& machine, const float* values, size_t count,
+                            uint32_t* pinned_flag, cudaStream_t stream);
+
+// `log_exit` and the scratch `log_norm` are [exits, rows] on the device.
+cudaError_t mix(const Machine& machine, const Mixture& mixture, const float* log_exit,
+                float* log_norm, cudaStream_t stream);
+
+}  // namespace nvium::cuda

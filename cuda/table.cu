@@ -1,0 +1,116 @@
+// Rows of tables and laws over the vocabulary: looking tokens up, looking for values that are not
+// finite, and the mixture. Each is a small share of a token's time; clarity comes first.
+#include "../native/numerics/functions.h"
+#include "../native/numerics/sums.h"
+#include "block.cuh"
+
+namespace nvium::cuda {
+namespace {
+
+constexpr uint32_t kThreads = 256;
+
+// A block a row of the output; a thread an element of it. Neighbouring elements of a row lie a
+// tile's width apart, so a row costs a sector an element (or two).
+__global__ void __launch_bounds__(kThreads, 1)
+    embed_kernel(const Matrix table, const uint32_t* const tokens, float* const output) {
+  const uint32_t token = tokens[blockIdx.x];
+  const std::byte* tile = table.tiles + token / kTileRows * table.tile_bytes();
+  for (uint32_t c = threadIdx.x; c < table.cols; c += kThreads) {
+    const size_t at = tile_index(table.type, token % kTileRows, c);
+    float value;
+    switch (table.type) {
+      case DType::bf16:
+        value = numerics::bf16_to_float(reinterpret_cast<const uint16_t*>(tile)[at]);
+        break;
+      case DType::f16:
+        value = numerics::f16_to_float(reinterpret_cast<const uint16_t*>(tile)[at]);
+        break;
+      default:
+        value = reinterpret_cast<const float*>(tile)[at];
+    }
+    output[size_t(blockIdx.x) * table.cols + c] = value;
+  }
+}
+
+__global__ void __launch_bounds__(kThreads, 1)
+    finite_kernel(const float* const values, const size_t count, uint32_t* const pinned_flag) {
+  bool bad = false;
+  for (size_t i = blockIdx.x * size_t(kThreads) + threadIdx.x; i < count;
+       i += size_t(gridDim.x) * kThreads) {
+    bad |= !numerics::is_finite(values[i]);
+  }
+  // All who write write the same.
+  if (__syncthreads_or(bad) && threadIdx.x == 0) atomicExch(pinned_flag, 1u);
+}
+
+// log Z of one exit and row, a block each: the largest logit, then the sum in fixed point, whose
+// order cannot show.
+__global__ void __launch_bounds__(kThreads, 1)
+    norm_kernel(const float* const all_logits, const uint32_t vocab, float* const log_norm) {
+  NV_SHARED(float[kThreads / kWarp], maxima);
+  NV_SHARED(unsigned long long, sum);
+  const float* const logits = all_logits + size_t(blockIdx.x) * vocab;
+  float largest = logits[0];
+  for (uint32_t v = threadIdx.x; v < vocab; v += kThreads) {
+    largest = numerics::larger(largest, logits[v]);
+  }
+  largest = warp_largest(largest);
+  if (lane_id() == 0) maxima[warp_id()] = largest;
+  if (threadIdx.x == 0) sum = 0;
+  __syncthreads();
+  largest = maxima[0];
+  for (uint32_t w = 1; w < kThreads / kWarp; w++) largest = numerics::larger(largest, maxima[w]);
+  unsigned long long mine = 0;
+  for (uint32_t v = threadIdx.x; v < vocab; v += kThreads) {
+    mine += numerics::fixed_point(numerics::exp(logits[v] - largest));
+  }
+  atomicAdd(&sum, mine);
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    log_norm[blockIdx.x] = largest + numerics::log(numerics::from_fixed(sum));
+  }
+}
+
+// A thread a token of a row.
+__global__ void __launch_bounds__(kThreads, 1)
+    mix_kernel(const Mixture m, const float* const log_exit, const float* const log_norm) {
+  const uint32_t row = blockIdx.y, v = blockIdx.x * kThreads + threadIdx.x;
+  if (v >= m.vocab) return;
+  const auto term = [&](uint32_t k) {
+    const size_t at = size_t(k) * m.rows + row;
+    return log_exit[at] + (m.logits[at * m.vocab + v] - log_norm[at]);
+  };
+  float largest = term(0);
+  for (uint32_t k = 1; k < m.exits; k++) largest = numerics::larger(largest, term(k));
+  float sum = 0.0f;
+  for (uint32_t k = 0; k < m.exits; k++) sum += numerics::exp(term(k) - largest);
+  m.output[size_t(row) * m.vocab + v] = largest + numerics::log(sum);
+}
+
+}  // namespace
+
+cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
+                  cudaStream_t stream) {
+  return nv::launch(embed_kernel, dim3(rows), dim3(kThreads), stream, {}, table, tokens, output);
+}
+
+cudaError_t find_non_finite(const Machine& machine, const float* values, size_t count,
+                            uint32_t* pinned_flag, cudaStream_t stream) {
+  const size_t blocks = (count + kThreads - 1) / kThreads;
+  const uint32_t most = 4 * machine.processors;
+  return nv::launch(finite_kernel, dim3(blocks < most ? uint32_t(blocks) : most), dim3(kThreads),
+                    stream, {}, values, count, pinned_flag);
+}
+
+cudaError_t mix(const Machine&, const Mixture& mixture, const float* log_exit, float* log_norm,
+                cudaStream_t stream) {
+  const cudaError_t error =
+      nv::launch(norm_kernel, dim3(mixture.exits * mixture.rows), dim3(kThreads), stream, {},
+                 mixture.logits, mixture.vocab, log_norm);
+  if (error != cudaSuccess) return error;
+  return nv::launch(mix_kernel, dim3(ceil_div(mixture.vocab, kThreads), mixture.rows),
+                    dim3(kThreads), stream, {}, mixture, log_exit,
+                    static_cast<const float*>(log_norm));
+}
+
+}  // namespace nvium::cuda

@@ -1,0 +1,95 @@
+// Runs a computation on the CPU backend and on the CUDA backend, and compares every byte that comes
+// out. Against the emulator it does so in every schedule, and no checker may report anything.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+
+#include "../../cuda/cuda_backend.h"
+#include "cpu/cpu_backend.h"
+#include "error.h"
+#include "testing.h"
+#include "values.h"
+#if defined(NVIUM_SIMT)
+#include "simt/emulator.h"
+#endif
+
+namespace equality {
+
+struct Schedule {
+  const char* name;
+  int order;
+  uint64_t seed;
+};
+
+// In plain builds of the emulator and on a GPU there is one.
+inline std::vector<Schedule> schedules(bool all) {
+#if defined(NVIUM_SIMT_CHECKED)
+  using simt::Order;
+  std::vector<Schedule> list{{"forward", int(Order::forward), 1},
+                             {"adversarial", int(Order::adversarial), 1}};
+  if (all) {
+    list.push_back({"reverse", int(Order::reverse), 1});
+    list.push_back({"random", int(Order::random), 2});
+    list.push_back({"adversarial again", int(Order::adversarial), 3});
+  }
+  return list;
+#else
+  (void)all;
+  return {{"", 0, 1}};
+#endif
+}
+
+inline void begin(const Schedule& schedule) {
+#if defined(NVIUM_SIMT)
+  simt::reset();
+  simt::config().order = simt::Order(schedule.order);
+  simt::config().seed = schedule.seed;
+#else
+  (void)schedule;
+#endif
+}
+
+inline void end(const Schedule& schedule, const std::string& what) {
+#if defined(NVIUM_SIMT)
+  simt::report_leaks();
+  for (const simt::Report& report : simt::take_reports()) {
+    testing::fail(what.c_str(), 0, std::string(schedule.name) + ": " + simt::to_string(report));
+  }
+#else
+  (void)schedule, (void)what;
+#endif
+}
+
+// `compute(backend)` gives bytes; it is called inside enter().
+template <class Compute>
+void same_on_both(const std::string& what, const Compute& compute, bool all_schedules = false) {
+  Bytes expected;
+  {
+    cpu::CpuBackend backend({1, false, "portable"});
+    backend.enter([&] { expected = compute(static_cast<Backend&>(backend)); });
+  }
+  for (const Schedule& schedule : schedules(all_schedules)) {
+    begin(schedule);
+    Bytes found;
+    try {
+      cuda::CudaBackend backend(0);
+      backend.enter([&] { found = compute(static_cast<Backend&>(backend)); });
+    } catch (const Failure& failure) {
+      testing::fail(what.c_str(), 0, failure.code + ": " + failure.message);
+    }
+    end(schedule, what);
+    if (found == expected) continue;
+    size_t first = 0, wrong = 0;
+    for (size_t i = 0; i < std::min(found.size(), expected.size()); i++) {
+      if (found[i] == expected[i]) continue;
+      if (wrong++ == 0) first = i;
+    }
+    testing::fail(what.c_str(), 0,
+                  std::string(schedule.name) + ": " + std::to_string(wrong) + " of " +
+                      std::to_string(expected.size()) + " bytes differ, the first at " +
+                      std::to_string(first) + " (" + std::to_string(found.size()) + " found)");
+  }
+}
+
+}  // namespace equality

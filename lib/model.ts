@@ -11,7 +11,7 @@ import { readCheckpoint } from "./checkpoint/checkpoint.js";
 import type { Checkpoint, DType, ModelPlan } from "./checkpoint/plan.js";
 import { NviumError } from "./errors.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
-import { fromNative, type NativeMemory, type NativeModel, native } from "./native.js";
+import { fromNative, type NativeMemory, type NativeModel, native, typed } from "./native.js";
 import { abortable, createQueue, type Queue } from "./queue.js";
 import { checkOptions, flag, integer, invalid } from "./sampling.js";
 import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
@@ -140,7 +140,7 @@ export class Model implements AsyncDisposable {
       get memory() {
         if (engine.disposed) return { weights: 0, cache: 0, boundary: 0, workspace: 0 };
         // While a job runs the counts may be changing: then they are as of the last look.
-        if (!engine.queue.busy) memory = nativeModel.memory();
+        if (!engine.queue.busy) memory = typed(() => nativeModel.memory());
         return memory;
       },
     };
@@ -222,7 +222,7 @@ export class Model implements AsyncDisposable {
           }
           const reservation = reserve(state, pools, list.length);
           try {
-            const { error } = await this.#engine.native.evaluate({
+            const call = {
               sequences: [describe(state, reservation, 0n, 0)],
               cacheBlocks: pools.cache.size,
               boundaryBlocks: pools.boundary.size,
@@ -232,7 +232,8 @@ export class Model implements AsyncDisposable {
               exitProbs,
               exitLogits,
               mixtureLogProbs,
-            });
+            };
+            const { error } = await typed(() => this.#engine.native.evaluate(call));
             if (error !== null) throw fromNative(error, signal);
           } finally {
             commit(state, pools, reservation, state.frontiers);
@@ -308,21 +309,22 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
       ? null
       : await loadTokenizer({ tokenizerFile, tokenizerConfigFile, vocabSize: plan.vocabSize });
   const progress = new Float64Array(1);
-  const totalBytes = native().storedBytes(plan);
+  const totalBytes = typed(() => native().storedBytes(plan));
   const report = () => onProgress?.({ loadedBytes: progress[0] ?? 0, totalBytes });
   const timer = onProgress === undefined ? undefined : setInterval(report, 50);
   try {
     return await abortable(signal, async (abort) => {
-      const load = native().loadModel(
-        plan,
-        { threads: threads ?? 0, place: placeThreads, instructionSet },
-        { abort, progress },
+      const nativeModel = await typed(
+        () =>
+          native().loadModel(
+            plan,
+            { threads: threads ?? 0, place: placeThreads, instructionSet },
+            { abort, progress },
+          ),
+        signal,
       );
-      const nativeModel = await load.catch((failure) => {
-        throw fromNative(failure, signal);
-      });
       report();
-      return new Model(checkpoint, nativeModel, tokenizer, deviceReason);
+      return typed(() => new Model(checkpoint, nativeModel, tokenizer, deviceReason));
     });
   } finally {
     clearInterval(timer);

@@ -181,6 +181,19 @@ export function native(): NativeBinding {
   }
 }
 
+/** Makes a native call, and our errors of what it throws or rejects with. */
+export function typed<T>(call: () => T, signal?: AbortSignal): T {
+  const fail = (thrown: unknown) => {
+    throw fromNative(thrown, signal);
+  };
+  try {
+    const result = call();
+    return result instanceof Promise ? (result.catch(fail) as T) : result;
+  } catch (thrown) {
+    return fail(thrown);
+  }
+}
+
 /** The class of errors from what the native side reports; an abort becomes the signal's own reason. */
 export function fromNative(thrown: unknown, signal?: AbortSignal): unknown {
   if (thrown instanceof Error) return thrown;

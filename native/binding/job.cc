@@ -25,7 +25,16 @@ class Job final : public Napi::AsyncWorker {
 
   void OnOK() override {
     Napi::Value result;
-    if (outcome_.kind == Outcome::done) outcome_ = outcome_of([&] { result = finish_(Env()); });
+    if (outcome_.kind == Outcome::done) {
+      outcome_ = outcome_of([&] {
+        try {
+          result = finish_(Env());
+        } catch (const Napi::Error&) {
+          // It makes objects, and those fail for want of memory only.
+          throw std::bad_alloc();
+        }
+      });
+    }
     // A promise that is never settled would hold up everything behind it.
     if (outcome_.kind == Outcome::done) {
       deferred_.Resolve(result);
@@ -50,18 +59,20 @@ Napi::Value Outcome::to_object(Napi::Env env) const {
   for (const auto& [key, value] : failure.details) {
     std::visit([&](const auto& v) { details.Set(key, v); }, value);
   }
+  // No strings of our own: there may be no memory for them.
+  const bool memory = kind == out_of_memory;
   Napi::Object object = Napi::Object::New(env);
   object.Set("aborted", kind == aborted);
-  object.Set("code", kind == out_of_memory ? "ERR_NVIUM_OUT_OF_MEMORY" : failure.code);
-  object.Set("message", kind == out_of_memory ? "Memory ran out." : failure.message);
+  object.Set("code", memory ? "ERR_NVIUM_OUT_OF_MEMORY" : failure.code.c_str());
+  object.Set("message", memory ? "Memory ran out." : failure.message.c_str());
   object.Set("details", details);
   return object;
 }
 
-Outcome outcome_of(const std::function<void()>& work) noexcept {
+Outcome outcome_of(void (*call)(const void* work), const void* work) noexcept {
   try {
     try {
-      work();
+      call(work);
       return {};
     } catch (Failure& failure) {
       return {Outcome::failed, std::move(failure)};

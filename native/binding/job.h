@@ -21,8 +21,14 @@ struct Outcome {
   Napi::Value to_object(Napi::Env env) const;
 };
 
-// Runs `work` and turns whatever it throws into an outcome.
-Outcome outcome_of(const std::function<void()>& work) noexcept;
+// Calls `call(work)` and turns whatever it throws into an outcome.
+Outcome outcome_of(void (*call)(const void* work), const void* work) noexcept;
+
+// The same for work() itself. Not by std::function, which may throw as it is made.
+template <class Work>
+Outcome outcome_of(const Work& work) noexcept {
+  return outcome_of([](const void* w) { (*static_cast<const Work*>(w))(); }, &work);
+}
 
 // Runs `work` in the pool. The promise resolves with finish(env), or rejects with the failure. The
 // objects in `keep` live as long.

@@ -1,0 +1,44 @@
+/** Memory that runs out anywhere in the addon, through the whole of the package: linux only, for it preloads a library. */
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fixture } from "../support/expected.js";
+
+const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+describe.runIf(process.platform === "linux")("when memory runs out", () => {
+  let directory: string;
+  beforeAll(() => {
+    directory = mkdtempSync(join(tmpdir(), "nvium-memory-"));
+    const library = join(directory, "failing.so");
+    execFileSync("gcc", ["-shared", "-fPIC", "-O1", "-o", library, here("failing.c"), "-ldl"]);
+    writeFileSync(join(directory, "orders"), Buffer.alloc(4096, 0xff));
+  });
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  it("every request of the addon is refused once: typed errors, nothing lost, the same tokens", () => {
+    const { status, signal, stderr, stdout } = spawnSync(
+      process.execPath,
+      [here("no-memory.js"), fixture("quadrivium-gqa-f32")],
+      {
+        env: {
+          ...process.env,
+          LD_PRELOAD: join(directory, "failing.so"),
+          NVIUM_ORDERS: join(directory, "orders"),
+        },
+        encoding: "utf8",
+        timeout: 150_000,
+      },
+    );
+    expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: "" });
+    const found = JSON.parse(stdout) as Record<string, { refused: number; failed: number }>;
+    for (const [what, { refused, failed }] of Object.entries(found)) {
+      expect(refused, what).toBeGreaterThan(20);
+      // Each refusal is felt, or the test would not reach what it is about.
+      expect(failed, what).toBe(refused);
+    }
+  }, 160_000);
+});

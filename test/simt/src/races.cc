@@ -153,20 +153,18 @@ class Check {
     }
     if (access_ == Access::relaxed_read) return;
     unsigned readers = kSoleReader;
-    if (r.block != kNobody && !same_thread(r)) {
-      if (r.block != now_.block) {
-        if (!ordered(r)) readers = kBlocksRead;
-      } else if (r.epoch == now_.epoch && r.thread / kWarpSize != now_.thread / kWarpSize) {
-        readers = std::max<unsigned>(r.flags, kWarpsRead);
-      } else if (r.epoch == now_.epoch && r.warp_epoch == now_.warp_epoch) {
-        readers = std::max<unsigned>(r.flags, kLanesRead);
-      }
+    const bool same_warp = r.thread / kWarpSize == now_.thread / kWarpSize;
+    if (!same_thread(r) && !ordered(r)) {
+      readers = r.block != now_.block ? kBlocksRead : same_warp ? kLanesRead : kWarpsRead;
     }
-    if (r.block == now_.block && r.flags == kBlocksRead) readers = kBlocksRead;
-    if (r.block == now_.block && r.flags == kWarpsRead && r.epoch == now_.epoch)
-      readers = kWarpsRead;
-    if (same_thread(r) && r.epoch == now_.epoch && r.warp_epoch == now_.warp_epoch)
-      readers = std::max<unsigned>(readers, r.flags);
+    // Earlier readers are still unordered, unless the thread has learnt of others since.
+    if (r.block == now_.block && !(actor_.lane && actor_.lane->acquired)) {
+      const bool holds =
+          r.flags == kBlocksRead ||
+          (r.epoch == now_.epoch &&
+           (r.flags == kWarpsRead || (same_warp && r.warp_epoch == now_.warp_epoch)));
+      if (holds) readers = std::max<unsigned>(readers, r.flags);
+    }
     r = now_;
     r.flags = readers;
   }
@@ -194,10 +192,11 @@ class Check {
     race(w, atomic ? "atomic update" : "write");
   }
 
-  // The record holds only the last reader. Others read as well; unless this thread has learnt of
-  // other threads' work through atomics, they cannot be ordered before it.
+  // The record holds only the last reader. Others that read as well were not ordered before it;
+  // what this thread has learnt through atomics since may have changed that.
   bool others_read_too(const Record& r) const {
-    if (r.block != now_.block || !actor_.lane || actor_.lane->acquired) return false;
+    if (r.block != now_.block || !actor_.lane) return false;
+    if (actor_.lane->acquired && !same_interval(r)) return false;
     if (r.flags == kBlocksRead) return true;
     if (r.epoch != now_.epoch) return false;
     if (r.flags == kWarpsRead) return true;

@@ -58,6 +58,7 @@ __global__ void block_fence_between_blocks(float* parts, unsigned* ticket, float
 // The fence of one thread does not cover what another has written without a barrier between them.
 __global__ void fence_of_another_thread(float* parts, unsigned* ticket, float* out) {
   NV_SHARED(bool, last);
+  // fault fence_of_another_thread: unfenced hand-over|race in a block|race between blocks
   parts[blockIdx.x * 64 + threadIdx.x] = 1;
   if (threadIdx.x == 0) {
     last = is_last<true, true>(ticket);

@@ -7,16 +7,38 @@
 #include "../../numerics/types.h"
 #include "../kernels.h"
 #include "dot.h"
+#include "largest.h"
 #include "pack.h"
 
 namespace nvium::cpu {
 namespace {
 
-inline void store_element(DType type, std::byte* at, size_t index, float value) {
+// Writes `count` elements of a row of a tile, k = first … : a key at its slot. `count` is even, at
+// most 32.
+inline void store_row(DType type, std::byte* tile, uint32_t row, uint32_t first, uint32_t count,
+                      const float* values) {
   if (type == DType::bf16) {
-    reinterpret_cast<uint16_t*>(at)[index] = numerics::bf16_from_float(value);
+    uint16_t rounded[kTileRows];
+    for (uint32_t i = 0; i < count; i++) rounded[i] = numerics::bf16_from_float(values[i]);
+    uint32_t* out = reinterpret_cast<uint32_t*>(tile) + size_t(first / 2) * kTileRows + row;
+    for (uint32_t p = 0; p < count / 2; p++) {
+      out[p * kTileRows] = uint32_t(rounded[2 * p]) | uint32_t(rounded[2 * p + 1]) << 16;
+    }
   } else {
-    reinterpret_cast<float*>(at)[index] = value;
+    float* out = reinterpret_cast<float*>(tile) + size_t(first) * kTileRows + row;
+    for (uint32_t i = 0; i < count; i++) out[i * kTileRows] = values[i];
+  }
+}
+
+// Writes column k of a tile for its first `count` rows: a value at its slot.
+inline void store_column(DType type, std::byte* tile, uint32_t k, uint32_t count,
+                         const float* values) {
+  if (type == DType::bf16) {
+    uint16_t* out = reinterpret_cast<uint16_t*>(tile) + tile_index(type, 0, k);
+    for (uint32_t n = 0; n < count; n++) out[2 * n] = numerics::bf16_from_float(values[n]);
+  } else {
+    float* out = reinterpret_cast<float*>(tile) + tile_index(type, 0, k);
+    for (uint32_t n = 0; n < count; n++) out[n] = values[n];
   }
 }
 
@@ -46,19 +68,22 @@ void append_head(const Attention& a, const Span& span, uint32_t kv_head) {
                       kv_head * shape.head_bytes();
     std::byte* values = keys + shape.key_bytes();
     keys += slot / kTileRows * shape.key_tile_bytes();
-    for (uint32_t k = 0; k < dim; k++) {
-      store_element(shape.type, keys, tile_index(shape.type, slot % kTileRows, k), key[k]);
-      store_element(shape.type, values + k / kTileRows * shape.value_tile_bytes(),
-                    tile_index(shape.type, k % kTileRows, slot), value[k]);
+    for (uint32_t first = 0; first < dim; first += kTileRows) {
+      const uint32_t count = dim - first < kTileRows ? dim - first : kTileRows;
+      store_row(shape.type, keys, slot % kTileRows, first, count, key + first);
+      store_column(shape.type, values + first / kTileRows * shape.value_tile_bytes(), slot, count,
+                   value + first);
     }
   }
 }
 
 // Scores to weights of one block: p = exp(s - max) over the filled slots, +0 elsewhere.
 inline void block_weights(float* scores, uint32_t filled, float scale, float* maximum, float* sum) {
-  float m = scores[0] * scale;
-  for (uint32_t i = 0; i < kBlockPositions; i++) scores[i] *= scale;
-  for (uint32_t i = 1; i < filled; i++) m = numerics::larger(m, scores[i]);
+  for (uint32_t i = 0; i < kBlockPositions; i++) {
+    // A slot that is not filled must not be the largest.
+    scores[i] = i < filled ? scores[i] * scale : -__builtin_inff();
+  }
+  const float m = largest(scores, kBlockPositions);
   float slots[kBlockPositions];
   for (uint32_t i = 0; i < kBlockPositions; i++) {
     const float p = numerics::exp(scores[i] - m);
@@ -66,6 +91,11 @@ inline void block_weights(float* scores, uint32_t filled, float scale, float* ma
   }
   *maximum = m;
   *sum = numerics::halving_tree<kBlockPositions>(slots);
+}
+
+// Asks for a tile that comes next: blocks lie apart, so the processor does not foresee them.
+inline void expect_tile(const std::byte* tile, size_t bytes) {
+  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(tile + at, 0, 2);
 }
 
 void attend_unit(const AttentionUnit& unit) {
@@ -102,12 +132,18 @@ void attend_unit(const AttentionUnit& unit) {
     store_operand(shape.type, dim, group, queries + pair * 4, [=](uint32_t i) { return query[i]; });
   }
 
-  const uint32_t last_position = unit.span->begin + row_of(group - 1);
-  for (uint32_t b = 0; b <= last_position / kBlockPositions; b++) {
+  const uint32_t last_block = (unit.span->begin + row_of(group - 1)) / kBlockPositions;
+  for (uint32_t b = 0; b <= last_block; b++) {
     const std::byte* keys =
         unit.span->blocks[b] + a.layer * shape.layer_bytes() + unit.kv_head * shape.head_bytes();
     const std::byte* values = keys + shape.key_bytes();
+    // The same head's next block, or after the last one the next head's first.
+    const std::byte* next_keys =
+        b < last_block ? unit.span->blocks[b + 1] + (keys - unit.span->blocks[b])
+                       : unit.span->blocks[0] + (keys - unit.span->blocks[b]) + shape.head_bytes();
+    const std::byte* next_values = next_keys + shape.key_bytes();
     for (uint32_t t = 0; t < kBlockPositions / kTileRows; t++) {
+      expect_tile(next_keys + t * shape.key_tile_bytes(), shape.key_tile_bytes());
       dot_tile(shape.type, keys + t * shape.key_tile_bytes(), queries, group, dim, dots);
       for (uint32_t pair = 0; pair < group; pair++) {
         for (uint32_t n = 0; n < kTileRows; n++) weights[pair][t * kTileRows + n] = dots[pair][n];
@@ -131,6 +167,7 @@ void attend_unit(const AttentionUnit& unit) {
     }
     float* target = b == 0 ? output : block_output;
     for (uint32_t t = 0; t < shape.value_tiles(); t++) {
+      expect_tile(next_values + t * shape.value_tile_bytes(), shape.value_tile_bytes());
       dot_tile(shape.type, values + t * shape.value_tile_bytes(), probabilities, group,
                kBlockPositions, dots);
       for (uint32_t pair = 0; pair < group; pair++) {

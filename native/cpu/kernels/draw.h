@@ -5,6 +5,7 @@
 #include "../../numerics/sums.h"
 #include "../../numerics/types.h"
 #include "../kernels.h"
+#include "largest.h"
 
 namespace nvium::cpu {
 namespace {
@@ -15,12 +16,11 @@ inline bool better(float score, uint32_t token, const Best& best) {
 
 // The largest of scores[0 … count), lowest index first, against what was found before.
 inline void take_best(const float* scores, uint32_t count, uint32_t first, Best* best) {
-  float largest = scores[0];
-  for (uint32_t i = 1; i < count; i++) largest = numerics::larger(largest, scores[i]);
-  if (!(largest > best->score)) return;  // ties go to the earlier token
+  const float most = largest(scores, count);
+  if (!(most > best->score)) return;  // ties go to the earlier token
   for (uint32_t i = 0; i < count; i++) {
-    if (scores[i] == largest) {
-      *best = {largest, first + i};
+    if (scores[i] == most) {
+      *best = {most, first + i};
       return;
     }
   }
@@ -67,12 +67,6 @@ Best draw_kept(const float* logits, const Draw& draw, const uint32_t* kept, uint
   return best;
 }
 
-float maximum(const float* values, size_t count) {
-  float largest = values[0];
-  for (size_t i = 1; i < count; i++) largest = numerics::larger(largest, values[i]);
-  return largest;
-}
-
 uint64_t fixed_sum(const float* values, size_t count, float maximum) {
   uint64_t sum = 0;
   for (size_t i = 0; i < count; i++)
@@ -87,18 +81,23 @@ void mix_range(const float* const* logits, const float* log_exit, const float* l
                uint32_t exits, uint32_t first, uint32_t last, float* output) {
   for (uint32_t begin = first; begin < last; begin += kMixTokens) {
     const uint32_t count = last - begin < kMixTokens ? last - begin : kMixTokens;
-    float largest[kMixTokens], sum[kMixTokens] = {};
-    const auto term = [&](uint32_t k, uint32_t i) {
-      return log_exit[k] + (logits[k][begin + i] - log_norm[k]);
+    float most[kMixTokens], sum[kMixTokens] = {}, terms[kMixTokens];
+    const auto set_terms = [&](uint32_t k) {
+      const float* row = logits[k] + begin;
+      const float shift = log_exit[k], norm = log_norm[k];
+      for (uint32_t i = 0; i < count; i++) terms[i] = shift + (row[i] - norm);
     };
-    for (uint32_t i = 0; i < count; i++) largest[i] = term(0, i);
-    for (uint32_t k = 1; k < exits; k++) {
-      for (uint32_t i = 0; i < count; i++) largest[i] = numerics::larger(largest[i], term(k, i));
+    for (uint32_t k = 0; k < exits; k++) {
+      set_terms(k);
+      for (uint32_t i = 0; i < count; i++) {
+        most[i] = k == 0 ? terms[i] : numerics::larger(most[i], terms[i]);
+      }
     }
     for (uint32_t k = 0; k < exits; k++) {
-      for (uint32_t i = 0; i < count; i++) sum[i] += numerics::exp(term(k, i) - largest[i]);
+      set_terms(k);
+      for (uint32_t i = 0; i < count; i++) sum[i] += numerics::exp(terms[i] - most[i]);
     }
-    for (uint32_t i = 0; i < count; i++) output[begin + i] = largest[i] + numerics::log(sum[i]);
+    for (uint32_t i = 0; i < count; i++) output[begin + i] = most[i] + numerics::log(sum[i]);
   }
 }
 

@@ -18,7 +18,7 @@ constexpr Kernels make_kernels(const char* name) {
           .attend = attend_unit,
           .draw = draw_range,
           .draw_kept = draw_kept,
-          .maximum = maximum,
+          .maximum = largest,
           .fixed_sum = fixed_sum,
           .mix = mix_range,
           .finite = all_finite};

@@ -24,6 +24,8 @@ export type ErrorCode =
   | "ERR_NVIUM_DISPOSED"
   /** The device that was asked for cannot be used. `details.reason`. */
   | "ERR_NVIUM_CUDA_UNAVAILABLE"
+  /** A CUDA call failed, or the device did. `details.operation`, `.cudaCode`, `.cudaName`. */
+  | "ERR_NVIUM_CUDA"
   /** The tokenizer is missing, damaged or does not fit the model. `details.file`. */
   | "ERR_NVIUM_TOKENIZER"
   /** A defect in nvium itself. Please report it. */

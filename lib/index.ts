@@ -1,5 +1,6 @@
 /** The public surface of nvium. */
 export type { DType } from "./checkpoint/plan.js";
+export { type CudaDevice, type Devices, getDevices } from "./devices.js";
 export { type ErrorCode, type ErrorDetails, NviumError } from "./errors.js";
 export type { Chunk, GenerateOptions, GenerateResult, Generation } from "./generate.js";
 export {

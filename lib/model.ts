@@ -107,7 +107,7 @@ export class Model implements AsyncDisposable {
     checkpoint: Checkpoint,
     nativeModel: NativeModel,
     tokenizer: Tokenizer | null,
-    deviceReason: string,
+    { device, reason: deviceReason }: Choice,
   ) {
     const { plan, eosTokens } = checkpoint;
     const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
@@ -132,7 +132,7 @@ export class Model implements AsyncDisposable {
       contextLength: plan.contextLength,
       parameters: checkpoint.parameters,
       dtype: checkpoint.dtype,
-      device: "cpu",
+      device,
       deviceReason,
       instructionSet: nativeModel.instructionSet,
       threads: nativeModel.threads,
@@ -300,7 +300,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw invalid("onProgress", "a function", onProgress);
   }
-  const deviceReason = chooseDevice(device);
+  const choice = chooseDevice(device);
 
   const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
   const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
@@ -318,27 +318,33 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
         () =>
           native().loadModel(
             plan,
-            { threads: threads ?? 0, place: placeThreads, instructionSet },
+            { device: choice.device, threads: threads ?? 0, place: placeThreads, instructionSet },
             { abort, progress },
           ),
         signal,
       );
       report();
-      return typed(() => new Model(checkpoint, nativeModel, tokenizer, deviceReason));
+      return typed(() => new Model(checkpoint, nativeModel, tokenizer, choice));
     });
   } finally {
     clearInterval(timer);
   }
 }
 
-function chooseDevice(device: unknown): string {
-  const reason = "This build of nvium has no CUDA backend.";
-  if (device === "cpu") return "The CPU was asked for.";
-  if (device === "auto") return reason;
-  if (device === "cuda") {
-    throw new NviumError("ERR_NVIUM_CUDA_UNAVAILABLE", reason, { reason });
+interface Choice {
+  readonly device: "cpu" | "cuda";
+  readonly reason: string;
+}
+
+function chooseDevice(device: unknown): Choice {
+  if (device === "cpu") return { device, reason: "The CPU was asked for." };
+  if (device !== "auto" && device !== "cuda") {
+    throw invalid("device", '"auto", "cpu" or "cuda"', device);
   }
-  throw invalid("device", '"auto", "cpu" or "cuda"', device);
+  const { available, reason } = native().cuda();
+  if (available) return { device: "cuda", reason };
+  if (device === "auto") return { device: "cpu", reason };
+  throw new NviumError("ERR_NVIUM_CUDA_UNAVAILABLE", reason, { reason });
 }
 
 function floats(count: number): Float32Array<ArrayBuffer> {

@@ -12,6 +12,8 @@ export interface NativeControl {
 }
 
 export interface NativeLoadOptions {
+  /** Default "cpu". The other options are of the CPU. */
+  readonly device?: "cpu" | "cuda";
   /** 0: one for each processor the process may use. */
   readonly threads: number;
   /** Keep each thread to a processor of its own. */
@@ -136,6 +138,19 @@ export interface NativeModel {
   dispose(): void;
 }
 
+export interface NativeCudaState {
+  /** This build has a CUDA backend. */
+  readonly compiled: boolean;
+  /** And there is a device for it. */
+  readonly available: boolean;
+  readonly reason: string;
+  readonly devices: readonly {
+    readonly name: string;
+    readonly memory: number;
+    readonly computeCapability: string;
+  }[];
+}
+
 export interface NativeBinding {
   /** Rejects with a `NativeFailure`. */
   loadModel(
@@ -147,6 +162,8 @@ export interface NativeBinding {
   storedBytes(plan: ModelPlan): number;
   /** Names of the instruction sets usable on this machine, widest first. */
   instructionSets(): string[];
+  /** Never throws. */
+  cuda(): NativeCudaState;
   /** Ends every job at its next look, and all that are asked for later: the thread of JavaScript is about to exit. */
   stop(): void;
 }

@@ -23,13 +23,15 @@
       "native/binding/addon.cc",
       "native/binding/job.cc",
       "native/binding/model_object.cc",
-      "native/binding/values.cc"
+      "native/binding/values.cc",
+      "native/devices.cc"
     ],
     "cuda_sources": [
       "cuda/attend.cu",
       "cuda/cuda_backend.cc",
       "cuda/draw.cu",
       "cuda/project.cu",
+      "cuda/query.cc",
       "cuda/table.cu"
     ]
   }

@@ -1,6 +1,7 @@
 #include "addon.h"
 
 #include "../cpu/instruction_sets.h"
+#include "../devices.h"
 #include "model_object.h"
 #include "values.h"
 
@@ -29,12 +30,33 @@ Napi::Value stop(const Napi::CallbackInfo& info) {
   return info.Env().Undefined();
 }
 
+// The CUDA half of getDevices().
+Napi::Value cuda(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const CudaState state = cuda_state();
+  Napi::Array devices = Napi::Array::New(env);
+  for (const CudaDevice& device : state.devices) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("name", device.name);
+    object.Set("memory", device.memory);
+    object.Set("computeCapability", device.capability);
+    devices[devices.Length()] = object;
+  }
+  Napi::Object result = Napi::Object::New(env);
+  result.Set("compiled", state.compiled);
+  result.Set("available", state.available);
+  result.Set("reason", state.reason);
+  result.Set("devices", devices);
+  return result;
+}
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto addon = std::make_unique<Addon>(env);
   env.SetInstanceData(addon.get());
   addon.release();
   exports.Set("loadModel", Napi::Function::New<ModelObject::load>(env, "loadModel"));
   exports.Set("storedBytes", Napi::Function::New<stored_bytes>(env, "storedBytes"));
+  exports.Set("cuda", Napi::Function::New<cuda>(env, "cuda"));
   exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env, "instructionSets"));
   exports.Set("stop", Napi::Function::New<stop>(env, "stop"));
   return exports;

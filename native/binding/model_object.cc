@@ -175,7 +175,7 @@ template <class Compute>
 void run_call(Engine& engine, Call& call, const Compute& compute) {
   Outcome outcome = outcome_of([&] {
     const std::lock_guard lock(engine.one_job);
-    engine.backend.enter([&] {
+    engine.computer.backend->enter([&] {
       Model& model = *engine.model;
       check(call, model.plan());
       const Work before = model.work();
@@ -290,6 +290,8 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     const uint32_t threads = number(options, "threads");
     const bool place = get(options, "place").ToBoolean();
     const std::string set = string(options, "instructionSet");
+    const Napi::Value device = get(options, "device");
+    const bool cuda = device.IsString() && device.As<Napi::String>().Utf8Value() == "cuda";
     const Napi::Object holder = Napi::Object::New(info.Env());
     holder.Set("control", info[2]);
     const Control control = read_control(holder, addon);
@@ -297,11 +299,12 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     return run_job(
         info.Env(),
         [=] {
-          auto made = std::make_shared<Engine>(cpu::Options{threads, place, set});
+          auto made =
+              std::make_shared<Engine>(cuda ? make_cuda() : make_cpu({threads, place, set}));
           const std::unique_ptr<TensorSource> source = open_files(*plan);
-          made->backend.enter([&] {
-            made->model =
-                std::make_unique<Model>(made->backend, std::move(*plan), *source, control);
+          Backend& backend = *made->computer.backend;
+          backend.enter([&] {
+            made->model = std::make_unique<Model>(backend, std::move(*plan), *source, control);
           });
           made->note_memory();
           *engine = std::move(made);
@@ -420,13 +423,13 @@ Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::instruction_set(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), engine()->backend.kernels().name);
+    return Napi::String::New(info.Env(), engine()->computer.instruction_set);
   });
 }
 
 Napi::Value ModelObject::threads(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), engine()->backend.team().size());
+    return Napi::Number::New(info.Env(), engine()->computer.threads);
   });
 }
 

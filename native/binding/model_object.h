@@ -7,7 +7,7 @@
 #include <memory>
 #include <mutex>
 
-#include "../cpu/cpu_backend.h"
+#include "../devices.h"
 #include "../model/model.h"
 
 namespace nvium::binding {
@@ -15,9 +15,9 @@ namespace nvium::binding {
 // A model on its device. Jobs share its ownership, so disposing while one runs frees it when that
 // job ends.
 struct Engine {
-  explicit Engine(const cpu::Options& options) : backend(options) {}
+  explicit Engine(Computer made) : computer(std::move(made)) {}
 
-  cpu::CpuBackend backend;
+  Computer computer;
   std::unique_ptr<Model> model;
   std::mutex one_job;
 

@@ -1,0 +1,79 @@
+#include "query.h"
+
+#include <cuda_runtime_api.h>
+
+namespace nvium::cuda {
+namespace {
+
+// Kernels are compiled from this compute capability on.
+constexpr int kLeastMajor = 8;
+
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+std::string why_not(cudaError_t error) {
+  if (error == cudaErrorInsufficientDriver) {
+    // The same error stands for no driver and for an old one; only an old one has a version.
+    int driver = 0;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
+      return "No NVIDIA driver was found.";
+    }
+    return "The NVIDIA driver is too old: it serves CUDA " + version_text(driver) +
+           ", and this build needs " + version_text(CUDART_VERSION) + ".";
+  }
+  if (error == cudaErrorNoDevice) return "There is no CUDA device.";
+  return std::string("CUDA did not start: ") + cudaGetErrorString(error) + " (" +
+         std::to_string(int(error)) + ").";
+}
+
+void look(CudaState& state) {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    state.reason = why_not(error);
+    cudaGetLastError();
+    return;
+  }
+  state.reason = "There is no CUDA device.";
+  for (int i = 0; i < count; i++) {
+    cudaDeviceProp p;
+    if (cudaGetDeviceProperties(&p, i) != cudaSuccess) {
+      cudaGetLastError();
+      state.reason = "A CUDA device does not answer.";
+      continue;
+    }
+    const std::string capability = std::to_string(p.major) + "." + std::to_string(p.minor);
+    const bool usable = p.major >= kLeastMajor;
+    state.devices.push_back({p.name, double(p.totalGlobalMem), capability, usable});
+    if (usable) {
+      state.available = true;
+    } else {
+      state.reason = std::string(p.name) + " has compute capability " + capability +
+                     "; nvium needs 8.0 or more.";
+    }
+  }
+  if (!state.available) return;
+  for (size_t i = 0; i < state.devices.size(); i++) {
+    if (!state.devices[i].usable) continue;
+    state.device = int(i);
+    state.reason = state.devices[i].name + " was found.";
+    return;
+  }
+}
+
+}  // namespace
+
+CudaState query() noexcept {
+  CudaState state;
+  state.compiled = true;
+  try {
+    look(state);
+  } catch (...) {
+    state = {};
+    state.compiled = true;
+  }
+  return state;
+}
+
+}  // namespace nvium::cuda

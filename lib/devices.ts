@@ -1,0 +1,45 @@
+/** What a model can run on here. */
+import { native } from "./native.js";
+
+export interface CudaDevice {
+  readonly name: string;
+  /** Bytes. */
+  readonly memory: number;
+  /** Such as "9.0". */
+  readonly computeCapability: string;
+}
+
+export interface Devices {
+  readonly cpu: {
+    /** False where the native addon could not be loaded. */
+    readonly available: boolean;
+    readonly reason: string;
+    /** What `instructionSet` of `loadModel` may be, the widest first. */
+    readonly instructionSets: readonly string[];
+  };
+  readonly cuda: {
+    /** This build has a CUDA backend. */
+    readonly compiled: boolean;
+    /** And there is a device for it: `device: "auto"` takes it. */
+    readonly available: boolean;
+    /** Why, or why not. */
+    readonly reason: string;
+    readonly devices: readonly CudaDevice[];
+  };
+}
+
+/** Looks at the machine. Never throws and prints nothing; `reason` says what is wrong. */
+export function getDevices(): Devices {
+  try {
+    const addon = native();
+    const cuda = addon.cuda();
+    const instructionSets = addon.instructionSets();
+    return { cpu: { available: true, reason: "The CPU is always there.", instructionSets }, cuda };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return {
+      cpu: { available: false, reason, instructionSets: [] },
+      cuda: { compiled: false, available: false, reason, devices: [] },
+    };
+  }
+}

@@ -1,0 +1,42 @@
+// The devices a model can run on, and the making of their backends.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "cpu/cpu_backend.h"
+
+namespace nvium {
+
+struct CudaDevice {
+  std::string name;
+  double memory;           // bytes
+  std::string capability;  // "9.0"
+  bool usable;
+};
+
+struct CudaState {
+  bool compiled = false;   // this build has a CUDA backend
+  bool available = false;  // and there is a device for it
+  std::string reason = "This build of nvium has no CUDA backend.";
+  std::vector<CudaDevice> devices;
+  int device = 0;  // the first usable one
+};
+
+// Neither throws nor prints.
+CudaState cuda_state() noexcept;
+
+// A backend and what to tell of it.
+struct Computer {
+  std::unique_ptr<Backend> backend;
+  std::string instruction_set;  // "avx2", or for CUDA "sm_90"
+  uint32_t threads;             // of the CPU that compute
+};
+
+// Throws Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_CUDA, ERR_NVIUM_INVALID_ARG.
+Computer make_cuda();
+Computer make_cpu(const cpu::Options& options);
+
+}  // namespace nvium

@@ -87,10 +87,20 @@ export function checkOptions<T extends object>(options: T): T {
 
 /** An ERR_NVIUM_INVALID_ARG that names the argument, what was expected and what was given. */
 export function invalid(argument: string, expected: string, actual: unknown): NviumError {
-  const given = typeof actual === "string" ? JSON.stringify(actual) : String(actual);
+  const given = shown(actual);
   return new NviumError("ERR_NVIUM_INVALID_ARG", `${argument} must be ${expected}, not ${given}.`, {
     argument,
     expected,
     actual,
   });
+}
+
+/** A value in a message. Whatever it is, showing it does not fail. */
+function shown(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  try {
+    return String(value);
+  } catch {
+    return "an object that has no text";
+  }
 }

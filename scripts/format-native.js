@@ -3,9 +3,13 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { createRequire } from "node:module";
 
 const check = process.argv.includes("--check");
-const files = execFileSync("git", ["ls-files", "native", "cuda", "test/native", "test/simt", "bench"], {
-  encoding: "utf8",
-})
+const files = execFileSync(
+  "git",
+  ["ls-files", "native", "cuda", "test/native", "test/simt", "bench"],
+  {
+    encoding: "utf8",
+  },
+)
   .split("\n")
   .filter((file) => /\.(cc|cpp|h|cu|cuh)$/.test(file));
 const program = createRequire(import.meta.url).resolve("clang-format/index.js");

@@ -1,5 +1,5 @@
 /** What a model can run on here. */
-import { native } from "./native.js";
+import { native, typed } from "./native.js";
 
 export interface CudaDevice {
   readonly name: string;
@@ -32,8 +32,8 @@ export interface Devices {
 export function getDevices(): Devices {
   try {
     const addon = native();
-    const cuda = addon.cuda();
-    const instructionSets = addon.instructionSets();
+    const cuda = typed(() => addon.cuda());
+    const instructionSets = typed(() => addon.instructionSets());
     return { cpu: { available: true, reason: "The CPU is always there.", instructionSets }, cuda };
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);

@@ -341,7 +341,7 @@ function chooseDevice(device: unknown): Choice {
   if (device !== "auto" && device !== "cuda") {
     throw invalid("device", '"auto", "cpu" or "cuda"', device);
   }
-  const { available, reason } = native().cuda();
+  const { available, reason } = typed(() => native().cuda());
   if (available) return { device: "cuda", reason };
   if (device === "auto") return { device: "cpu", reason };
   throw new NviumError("ERR_NVIUM_CUDA_UNAVAILABLE", reason, { reason });

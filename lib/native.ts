@@ -162,7 +162,6 @@ export interface NativeBinding {
   storedBytes(plan: ModelPlan): number;
   /** Names of the instruction sets usable on this machine, widest first. */
   instructionSets(): string[];
-  /** Never throws. */
   cuda(): NativeCudaState;
   /** Ends every job at its next look, and all that are asked for later: the thread of JavaScript is about to exit. */
   stop(): void;

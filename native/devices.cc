@@ -18,7 +18,7 @@ Computer make_cpu(const cpu::Options& options) {
 
 #ifdef NVIUM_CUDA
 
-CudaState cuda_state() noexcept { return cuda::query(); }
+CudaState cuda_state() { return cuda::query(); }
 
 Computer make_cuda() {
   const CudaState state = cuda_state();
@@ -32,7 +32,7 @@ Computer make_cuda() {
 
 #else
 
-CudaState cuda_state() noexcept { return {}; }
+CudaState cuda_state() { return {}; }
 
 Computer make_cuda() {
   const std::string reason = CudaState().reason;

@@ -25,8 +25,8 @@ struct CudaState {
   int device = 0;  // the first usable one
 };
 
-// Neither throws nor prints.
-CudaState cuda_state() noexcept;
+// Prints nothing and throws nothing but std::bad_alloc.
+CudaState cuda_state();
 
 // A backend and what to tell of it.
 struct Computer {

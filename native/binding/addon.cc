@@ -16,12 +16,14 @@ Napi::Value stored_bytes(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
-  Napi::Array names = Napi::Array::New(info.Env());
-  uint32_t count = 0;
-  for (const cpu::Kernels* kernels : cpu::available_kernels()) {
-    names[count++] = Napi::String::New(info.Env(), kernels->name);
-  }
-  return names;
+  return guarded(info, [&]() -> Napi::Value {
+    Napi::Array names = Napi::Array::New(info.Env());
+    uint32_t count = 0;
+    for (const cpu::Kernels* kernels : cpu::available_kernels()) {
+      names[count++] = Napi::String::New(info.Env(), kernels->name);
+    }
+    return names;
+  });
 }
 
 // Not a cleanup hook: those run when the environment has waited for its jobs.
@@ -32,22 +34,24 @@ Napi::Value stop(const Napi::CallbackInfo& info) {
 
 // The CUDA half of getDevices().
 Napi::Value cuda(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const CudaState state = cuda_state();
-  Napi::Array devices = Napi::Array::New(env);
-  for (const CudaDevice& device : state.devices) {
-    Napi::Object object = Napi::Object::New(env);
-    object.Set("name", device.name);
-    object.Set("memory", device.memory);
-    object.Set("computeCapability", device.capability);
-    devices[devices.Length()] = object;
-  }
-  Napi::Object result = Napi::Object::New(env);
-  result.Set("compiled", state.compiled);
-  result.Set("available", state.available);
-  result.Set("reason", state.reason);
-  result.Set("devices", devices);
-  return result;
+  return guarded(info, [&]() -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const CudaState state = cuda_state();
+    Napi::Array devices = Napi::Array::New(env);
+    for (const CudaDevice& device : state.devices) {
+      Napi::Object object = Napi::Object::New(env);
+      object.Set("name", device.name);
+      object.Set("memory", device.memory);
+      object.Set("computeCapability", device.capability);
+      devices[devices.Length()] = object;
+    }
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("compiled", state.compiled);
+    result.Set("available", state.available);
+    result.Set("reason", state.reason);
+    result.Set("devices", devices);
+    return result;
+  });
 }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {

@@ -101,6 +101,45 @@ TEST(one_column_and_one_output) {
   }
 }
 
+// Subnormal operands and results are zeros everywhere. All of these products and sums are exact, so
+// that it cannot matter when a device decides that a result is too small.
+TEST(values_around_the_smallest_normal_number) {
+  for (const DType type : {DType::bf16, DType::f32}) {
+    same_on_both(std::string("small ") + name_of(type), [&](Backend& b) {
+      const uint32_t cols = 64, width = 40;
+      Random random(13);
+      std::vector<float> input(cols * 3);
+      for (float& v : input) {
+        const float sizes[] = {0x1p-126f, 0x1p-125f, 0x1.8p-126f, 0x1p-127f, 0x1p-149f, 0x1p-120f};
+        v = sizes[random.below(6)] * (random.coin() ? 1.0f : -1.0f);
+      }
+      Matrix m{nullptr, width, cols, type};
+      Bytes tiles(m.bytes());
+      for (uint32_t r = 0; r < width; r++) {
+        // One element a row, so that a dot is one product.
+        const float weights[] = {1.0f, 0.5f, -1.0f, 2.0f, -0.25f};
+        const float w = weights[random.below(5)];
+        std::byte* at = tiles.data() + r / kTileRows * m.tile_bytes();
+        const size_t index = tile_index(type, r % kTileRows, random.below(cols));
+        if (type == DType::f32) {
+          reinterpret_cast<float*>(at)[index] = w;
+        } else {
+          reinterpret_cast<uint16_t*>(at)[index] = numerics::bf16_from_float(w);
+        }
+      }
+      const Buffer on = on_device(b, tiles), x = on_device(b, input);
+      m.tiles = on.data();
+      Buffer output(b, 3 * width * 4);
+      b.project({.matrix = &m,
+                 .input = x.floats(),
+                 .rows = 3,
+                 .output = output.floats(),
+                 .width = width});
+      return read(b, output);
+    });
+  }
+}
+
 namespace {
 
 struct Sizes {

@@ -1,0 +1,156 @@
+// What can be known of the kernels without a GPU: they compile for every architecture without a spill, and their PTX
+// holds only the arithmetic that docs/numerics.md allows. Writes registers and shared memory to docs/kernels.md, or with
+// --check compares. Says so and succeeds where there is no nvcc.
+import { execFile, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+
+const FILES = ["project", "draw", "attend", "table"];
+const ARCHITECTURES = [80, 90, 100, 120];
+const TABLE = "docs/kernels.md";
+const OPTIONS = [
+  "-std=c++20",
+  "-ftz=true",
+  "-fmad=false",
+  "-prec-div=true",
+  "-prec-sqrt=true",
+  "--expt-relaxed-constexpr",
+  "-Werror",
+  "all-warnings",
+];
+const nvcc = [process.env.NVCC, "/usr/local/cuda/bin/nvcc"].find(
+  (path) => path && existsSync(path),
+);
+if (nvcc === undefined) {
+  console.log("Kernels were not checked: there is no nvcc (set NVCC).");
+  process.exit(0);
+}
+const run = promisify(execFile);
+const folder = mkdtempSync(join(tmpdir(), "nvium-kernels-"));
+const problems = [];
+
+/** Reads a mangled kernel name: "project_kernel bf16, 16 rows". */
+function readable(mangled) {
+  const [text = mangled] = spawnSync("c++filt", [mangled], { encoding: "utf8" }).stdout.split("\n");
+  const name = /(\w+_kernel)/.exec(text)?.[1] ?? text;
+  const parameters = /_kernel<([^>]*)>/.exec(text)?.[1] ?? "";
+  const type = ["bf16", "f16", "f32"][Number(/DType\)(\d)/.exec(parameters)?.[1] ?? Number.NaN)];
+  const rows = /,\s*\(?(?:int\))?(\d+)/.exec(parameters)?.[1];
+  return [name, type, rows && `${rows} ${rows === "1" ? "row" : "rows"}`].filter(Boolean).join(" ");
+}
+
+/** Kernel -> { registers, shared } on one architecture. */
+async function compile(file, architecture) {
+  const output = join(folder, `${file}.${architecture}.cubin`);
+  const { stderr } = await run(
+    nvcc,
+    [
+      ...OPTIONS,
+      `-arch=sm_${architecture}`,
+      "-cubin",
+      "-Xptxas=-v,-warn-spills,-Werror",
+      "-o",
+      output,
+      `cuda/${file}.cu`,
+    ],
+    { maxBuffer: 1 << 26 },
+  );
+  const kernels = new Map();
+  let kernel = "";
+  for (const line of stderr.split("\n")) {
+    kernel = /Compiling entry function '(\w+)'/.exec(line)?.[1] ?? kernel;
+    const [, stored, loaded] = /(\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line) ?? [];
+    if (Number(stored) + Number(loaded) > 0)
+      problems.push(`${readable(kernel)} spills on sm_${architecture}`);
+    const registers = /Used (\d+) registers/.exec(line)?.[1];
+    if (registers === undefined) continue;
+    const shared = /(\d+) bytes smem/.exec(line)?.[1] ?? "0";
+    kernels.set(readable(kernel), { registers: Number(registers), shared: Number(shared) });
+  }
+  return kernels;
+}
+
+/** Looks at a file's PTX. */
+async function inspect(file) {
+  const output = join(folder, `${file}.ptx`);
+  await run(nvcc, [...OPTIONS, "-arch=sm_90", "-ptx", "-o", output, `cuda/${file}.cu`], {
+    maxBuffer: 1 << 26,
+  });
+  const lines = readFileSync(output, "utf8").split("\n");
+  const refuse = (what, pattern) => {
+    const bad = lines.filter((line) => pattern.test(line));
+    if (bad.length > 0) problems.push(`${file}: ${what}: ${bad[0]?.trim()} (${bad.length} times)`);
+  };
+  refuse("approximate", /\.approx|\bex2\.|\blg2\.|\brsqrt|\.full/);
+  refuse("contracted", /\bmad\.(rn\.|ftz\.)*f32/);
+  refuse("a float atomic", /\b(atom|red)\.\S*\.f(16|32|64)/);
+  refuse("local memory", /\b[ls][dt]\.local/);
+  refuse("a read-only load that is not of 16 bytes", /ld\.global\.nc(?!\.v4\.(u32|b32|f32))/);
+  const arithmetic = /^\s*(?:@%?!?\S+\s+)?(add|sub|mul|fma|div|sqrt|min|max|setp)\.[a-z.]*f32\s/;
+  const found = lines.filter((line) => arithmetic.test(line));
+  const wrong = found.filter((line) => !/\.ftz\./.test(line) || /\.(rz|rm|rp)\./.test(line));
+  if (wrong.length > 0)
+    problems.push(`${file}: not flushed or not to nearest: ${wrong[0]?.trim()}`);
+  return {
+    arithmetic: found.length,
+    loads: lines.filter((line) => /ld\.global\.nc\.v4/.test(line)).length,
+  };
+}
+
+/** Blocks of `threads` threads on a multiprocessor of 64 K registers, as registers allow. */
+const warps = (registers) => Math.floor(65536 / (Math.ceil((registers * 32) / 256) * 256));
+
+try {
+  const rows = new Map();
+  let arithmetic = 0;
+  for (const file of FILES) {
+    const seen = await inspect(file);
+    arithmetic += seen.arithmetic;
+    if ((file === "project" || file === "draw") && seen.loads < 100) {
+      problems.push(`${file}: only ${seen.loads} loads of 16 bytes of weights`);
+    }
+    for (const architecture of ARCHITECTURES) {
+      for (const [kernel, use] of await compile(file, architecture)) {
+        rows.set(kernel, { ...rows.get(kernel), [architecture]: use });
+      }
+    }
+  }
+  if (arithmetic < 1000)
+    problems.push(`only ${arithmetic} f32 instructions: the pattern does not fit this PTX`);
+  const [, version = "?"] =
+    /release ([\d.]+)/.exec(spawnSync(nvcc, ["--version"], { encoding: "utf8" }).stdout) ?? [];
+  const table = [...rows]
+    .sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))
+    .map(([kernel, on]) => {
+      const registers = ARCHITECTURES.map((a) => on[a]?.registers);
+      const shared = Math.max(...ARCHITECTURES.map((a) => on[a]?.shared ?? 0));
+      return `| ${kernel} | ${registers.join(" | ")} | ${shared} | ${warps(Math.max(...registers))} |`;
+    });
+  const text = `# Kernels
+
+Written by \`npm run check:kernels\`, which compiles every kernel for every architecture and fails on a spill, on an f32
+instruction that is not flushed and rounded to nearest, on anything approximate or contracted, and on a float atomic.
+Compiled with nvcc ${version}; no kernel spills. Nothing here was measured on a GPU.
+
+Registers a thread, static shared memory in bytes (dynamic shared memory depends on the shape: \`Tile::shared_bytes\` in
+\`cuda/project.cuh\`, \`Words::shared_bytes\` in \`cuda/attend.cu\`), and the warps that a multiprocessor's 65536 registers hold.
+
+| kernel | ${ARCHITECTURES.map((a) => `sm_${a}`).join(" | ")} | shared | warps |
+| --- | ${ARCHITECTURES.map(() => "---:").join(" | ")} | ---: | ---: |
+${table.join("\n")}
+`;
+  if (!process.argv.includes("--check")) {
+    writeFileSync(TABLE, text);
+  } else if (!existsSync(TABLE) || readFileSync(TABLE, "utf8") !== text) {
+    problems.push(`${TABLE} is not what this nvcc makes: npm run check:kernels`);
+  }
+  console.log(
+    `${rows.size} kernels for ${ARCHITECTURES.length} architectures, ${arithmetic} f32 instructions looked at.`,
+  );
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exitCode = 1;

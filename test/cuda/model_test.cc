@@ -1,0 +1,87 @@
+// The model over either backend: several sequences in one call, steps that defer, flushes,
+// truncation and laws give the same bytes.
+#include "../../bench/native/shapes.h"
+#include "both.h"
+#include "model/evaluate.h"
+#include "model/step.h"
+
+using namespace equality;
+
+namespace {
+
+constexpr bench::Shape kTiny{"tiny", 4, 64, 96, 4, 16, 300, true};
+constexpr uint32_t kBlocks = 3;  // of a sequence
+constexpr uint32_t kSequences = 3;
+
+Sequence make_sequence(const Plan& plan, uint32_t which, uint32_t length) {
+  Sequence s;
+  s.frontiers.assign(plan.segments(), 0);
+  for (uint32_t b = 0; b < kBlocks; b++) s.cache.block.push_back(int32_t(which * kBlocks + b));
+  s.cache.spare.assign(kBlocks, kNoBlock);
+  for (uint32_t m = 0; m + 1 < plan.segments(); m++) {
+    BlockTable table = s.cache;
+    for (int32_t& block : table.block) block += int32_t(m * kSequences * kBlocks);
+    s.boundary.push_back(table);
+  }
+  s.length = length;
+  for (uint32_t i = 0; i < length; i++) s.tokens.push_back((which * 31 + i * 7919) % 300);
+  s.generated.assign(length, 0);
+  s.seed = 99 + which;
+  s.stream = which;
+  return s;
+}
+
+Bytes run(Backend& backend) {
+  bench::GeneratedSource source;
+  Model model(backend, bench::make_plan(kTiny), source, Control());
+  const Plan& plan = model.plan();
+  const uint32_t blocks = kSequences * kBlocks;
+  std::vector<uint32_t> fresh;
+  for (uint32_t b = 0; b < blocks; b++) fresh.push_back(b);
+  model.reserve(blocks, blocks * (plan.segments() - 1), fresh, kBlocks * kBlockPositions);
+  // Boundary rows beyond a frontier are garbage; here they are zeros, so that blocks compare.
+  std::vector<Sequence> sequences;
+  for (uint32_t i = 0; i < kSequences; i++) {
+    sequences.push_back(make_sequence(plan, i, 1 + i * 31));
+  }
+  Bytes result;
+  const auto note = [&](uint32_t number) { append(result, &number, 4); };
+  for (uint32_t round = 0; round < 12; round++) {
+    std::vector<StepOptions> options(kSequences);
+    for (uint32_t i = 0; i < kSequences; i++) {
+      options[i].temperature = (round + i) % 3 == 0 ? 0.0f : 0.8f;
+      options[i].top_k = (round + i) % 4 == 1 ? 9 : 0;
+      options[i].max_pending = 4 + i;
+    }
+    std::vector<StepResult> steps(kSequences);
+    step(model, sequences, options, Control(), steps);
+    for (const StepResult& s : steps) note(s.token), note(s.exit), note(s.layers_run);
+    for (const Sequence& s : sequences) {
+      for (const uint32_t f : s.frontiers) note(f);
+    }
+    if (round == 6) flush(model, sequences, Control());
+    if (round == 8) {
+      for (Sequence& s : sequences) {
+        if (s.length < 5) continue;
+        s.length -= 3;
+        s.tokens.resize(s.length);
+        s.generated.resize(s.length);
+        for (uint32_t& f : s.frontiers) f = std::min(f, s.length - 1);
+      }
+    }
+  }
+  flush(model, sequences, Control());
+  for (uint32_t b = 0; b < blocks; b++) append(result, model.read_block(true, b));
+
+  Sequence fresh_sequence = make_sequence(plan, 0, 70);
+  std::vector<float> probs(70 * plan.segments()), logits(probs.size() * 300), mixture(70 * 300);
+  evaluate(model, fresh_sequence, Control(), {probs.data(), logits.data(), mixture.data()});
+  append(result, probs.data(), probs.size() * 4);
+  append(result, logits.data(), logits.size() * 4);
+  append(result, mixture.data(), mixture.size() * 4);
+  return result;
+}
+
+}  // namespace
+
+TEST(a_model_of_three_sequences) { same_on_both("model", run); }

@@ -1,0 +1,403 @@
+// Breaks the kernels and the host code around them, one line at a time, and asks the tests of operations to notice.
+//
+//   node test/cuda/mutants.js <build folder> [part of a name]
+//
+// The build folder holds a finished cuda_operations_test, configured with -DCMAKE_EXPORT_COMPILE_COMMANDS=ON. Sources are
+// changed in a copy. Prints what caught each: a checker's report, wrong bytes, or an error.
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  cpSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { basename, join, resolve } from "node:path";
+
+/** name, file, what is there, what is put in its place, the tests that run */
+const MUTANTS = [
+  [
+    "staging barrier missing",
+    "project.cuh",
+    "stage(begin, leads && t == first && half == 0);\n            __syncthreads();",
+    "stage(begin, leads && t == first && half == 0);",
+    "projections",
+  ],
+  [
+    "no barrier before sums are added",
+    "project.cuh",
+    "multiply(tile, begin, chunks);\n          __syncthreads();",
+    "multiply(tile, begin, chunks);",
+    "projections",
+  ],
+  [
+    "no barrier before sums are overwritten",
+    "project.cuh",
+    "__syncthreads();  // what was read of the shared memory before has been read",
+    "",
+    "chunks",
+  ],
+  [
+    "chunk sums added in descending order",
+    "project.cuh",
+    "total += sums_[c * T::kSumWords + i]",
+    "total += sums_[(count - 1 - c) * T::kSumWords + i]",
+    "projections",
+  ],
+  [
+    "even element of a pair first",
+    "project.cuh",
+    "        sums[r][n] = numerics::fma(high, odd[r], sums[r][n]);\n        sums[r][n] = numerics::fma(low, even[r], sums[r][n]);",
+    "        sums[r][n] = numerics::fma(low, even[r], sums[r][n]);\n        sums[r][n] = numerics::fma(high, odd[r], sums[r][n]);",
+    "projections",
+  ],
+  [
+    "totals begin anew each round",
+    "project.cuh",
+    "begin == 0 ? 0.0f : totals[i]",
+    "0.0f",
+    "chunks",
+  ],
+  [
+    "the last pair of K left out",
+    "project.cuh",
+    "for (; pair < pairs; pair++)",
+    "for (; pair + 1 < pairs; pair++)",
+    "projections",
+  ],
+  [
+    "a pair too many",
+    "project.cuh",
+    "int(left < kChunkPairs ? left : kChunkPairs)",
+    "int(left < kChunkPairs ? left + 1 : kChunkPairs)",
+    "one_column",
+  ],
+  [
+    "columns past the end staged",
+    "project.cuh",
+    "if (row >= p_.rows || k >= p_.cols) return 0.0f;",
+    "if (row >= p_.rows) return 0.0f;",
+    "projections",
+  ],
+  [
+    "rows past the end staged",
+    "project.cuh",
+    "if (row >= p_.rows || k >= p_.cols) return 0.0f;",
+    "if (k >= p_.cols) return 0.0f;",
+    "projections",
+  ],
+  [
+    "quads read where they were not written",
+    "project.cuh",
+    "quad ^ pair / kPairs % T::kQuads",
+    "quad",
+    "none: a permutation undone on both sides",
+    true,
+  ],
+  [
+    "bias after the activation",
+    "project.cuh",
+    "if (p_.bias != nullptr) value += p_.bias[column];\n",
+    "",
+    "projections",
+  ],
+  [
+    "residual of the row above",
+    "project.cuh",
+    "value += p_.residual[size_t(row) * p_.width + column]",
+    "value += p_.residual[size_t(row == 0 ? 0 : row - 1) * p_.width + column]",
+    "projections",
+  ],
+  [
+    "up where gate should be",
+    "project.cuh",
+    "(paired ? 2 * size_t(t) + half : t)",
+    "(paired ? 2 * size_t(t) + 1 - half : t)",
+    "projections",
+  ],
+  [
+    "norm scales of the first row for all",
+    "project.cuh",
+    "numerics::normalised(x, scales_[r], p_.norm[k])",
+    "numerics::normalised(x, scales_[0], p_.norm[k])",
+    "projections",
+  ],
+  [
+    "outputs past the width stored",
+    "project.cu",
+    "if (column >= p.width) return;",
+    "",
+    "projections",
+  ],
+  [
+    "no fence before the ticket",
+    "block.cuh",
+    "    __threadfence();\n    const uint32_t before",
+    "    const uint32_t before",
+    "routers",
+  ],
+  ["last block is the first", "block.cuh", "before == blocks - 1", "before == 0", "routers"],
+  ["ticket not reset", "block.cuh", "      *ticket = 0;\n", "", "routers"],
+  ["router's passes share a ticket", "project.cu", "tickets + pass", "tickets", "routers"],
+  [
+    "ties to the highest token",
+    "draw.cu",
+    "Key(numerics::ordered(score)) << 32 | (0xffffffffu - token)",
+    "Key(numerics::ordered(score)) << 32 | token",
+    "draws",
+  ],
+  [
+    "non-finite logits unnoticed",
+    "draw.cu",
+    "if (!numerics::is_finite(logit)) key = kNotFinite;",
+    "",
+    "draws",
+  ],
+  [
+    "candidates kept for the next draw",
+    "draw.cu",
+    "atomicExch(&batch.best[threadIdx.x], Key(0))",
+    "batch.best[threadIdx.x]",
+    "draws",
+  ],
+  ["top-k one too few", "draw.cu", "rest = draw.top_k;", "rest = draw.top_k - 1;", "draws"],
+  [
+    "no barrier before digits are counted",
+    "draw.cu",
+    "counts[i] = 0;\n    __syncthreads();",
+    "counts[i] = 0;",
+    "draws",
+  ],
+  [
+    "product with 1 / T",
+    "draw.cu",
+    "return logit / draw.temperature +",
+    "return logit * (1.0f / draw.temperature) +",
+    "draws",
+  ],
+  [
+    "weights past the row's position",
+    "attend.cu",
+    "const uint32_t filled = position - begin + 1, lane",
+    "const uint32_t filled = position - begin + 2, lane",
+    "attention",
+  ],
+  [
+    "blocks merged with the wrong factors",
+    "attend.cu",
+    "numerics::merged({0.0f, keep_[pair], take_[pair]}",
+    "numerics::merged({0.0f, take_[pair], keep_[pair]}",
+    "attention",
+  ],
+  [
+    "pairs that a block does not concern merged",
+    "attend.cu",
+    "if (position_of(pair) < b * kBlockPositions) return;\n                          float& output",
+    "float& output",
+    "attention",
+  ],
+  [
+    "scores read before the warp has read them",
+    "attend.cu",
+    "__syncwarp();  // all lanes have read the scores",
+    "",
+    "attention",
+  ],
+  [
+    "no barrier between scores and weights",
+    "attend.cu",
+    "score(keys, filled);\n      __syncthreads();",
+    "score(keys, filled);",
+    "attention",
+  ],
+  [
+    "query heads of the next group",
+    "attend.cu",
+    "return kv_head_ * share_ + (first_ + pair) % share_;",
+    "return (kv_head_ * share_ + (first_ + pair) % share_ + share_) % job_.shape.heads;",
+    "attention",
+  ],
+  [
+    "keys not turned",
+    "attend.cu",
+    "numerics::rotate(key[j], key[half + j], angles[2 * j], angles[2 * j + 1])",
+    "numerics::Pair{key[j], key[half + j]}",
+    "attention",
+  ],
+  [
+    "keys appended one slot late",
+    "attend.cu",
+    "const uint32_t position = span.begin + i, slot = position % kBlockPositions;\n  const float* key",
+    "const uint32_t position = span.begin + i, slot = (position + 1) % kBlockPositions;\n  const float* key",
+    "attention",
+  ],
+  [
+    "append left out where a span needs two blocks",
+    "attend.cu",
+    "if (!together) {",
+    "if (false) {",
+    "more_pairs",
+  ],
+  [
+    "one position too few erased",
+    "attend.cu",
+    "dim3(span.end - span.begin, (last_layer",
+    "dim3(span.end - span.begin - 1, (last_layer",
+    "attention",
+  ],
+  [
+    "token of the neighbouring tile",
+    "table.cu",
+    "token / kTileRows * table.tile_bytes()",
+    "(token + 1) / kTileRows * table.tile_bytes()",
+    "embedding",
+  ],
+  [
+    "only a block's first values looked at",
+    "table.cu",
+    "i += size_t(gridDim.x) * kThreads) {\n    bad",
+    "i += count) {\n    bad",
+    "embedding",
+  ],
+  [
+    "stale spans",
+    "cuda_backend.cc",
+    "table_round_ != round_ || bytes != table_bytes_",
+    "table_round_ != round_",
+    "attention",
+  ],
+  [
+    "results read before they are there",
+    "cuda_backend.cc",
+    "  if (!routed) project(head);\n  wait();",
+    "  if (!routed) project(head);",
+    "routers",
+  ],
+  ["a flag from the last time", "cuda_backend.cc", "  *flag = 0;\n", "", "embedding"],
+  [
+    "memory read too early",
+    "cuda_backend.cc",
+    '"reading memory");\n  wait();',
+    '"reading memory");',
+    "memory",
+  ],
+  [
+    "rows of a second batch draw from the first",
+    "cuda_backend.cc",
+    "product.input += size_t(begin) * product.cols;",
+    "",
+    "draws",
+  ],
+];
+
+const [build = "", filter = ""] = process.argv.slice(2);
+const root = resolve(import.meta.dirname, "../..");
+const commands = JSON.parse(readFileSync(join(build, "compile_commands.json"), "utf8"));
+const work = join(tmpdir(), `nvium-mutants-${process.pid}`);
+const objects = (folder) =>
+  readdirSync(join(build, folder), { recursive: true })
+    .filter((name) => name.endsWith(".o"))
+    .map((name) => join(build, folder, name));
+const others = [
+  ...objects("test/cuda/CMakeFiles/cuda_operations_test.dir"),
+  ...objects("CMakeFiles/nvium_core.dir"),
+];
+const kernels = objects("test/cuda/CMakeFiles/cuda_checked.dir");
+const library = join(build, "test/simt/libsimt_checked.a");
+
+/** What the compiler is told for a file of the checked backend, with another source and object. */
+function compile(name, source, object) {
+  const entry =
+    commands.find(
+      (c) => c.output?.includes("cuda_checked.dir") && basename(c.file).startsWith(name),
+    ) ??
+    commands.find(
+      (c) => c.command.includes("cuda_checked.dir") && basename(c.file).startsWith(name),
+    );
+  const words = entry.command.split(" ").filter((w) => w !== "");
+  const from = words.indexOf("-c"),
+    to = words.indexOf("-o");
+  words[from + 1] = source;
+  words[to + 1] = object;
+  const [program, ...rest] = words.filter(
+    (w, i) => !/^-M[DTF]$/.test(w) && !/^-M[TF]$/.test(words[i - 1] ?? ""),
+  );
+  return spawnSync(
+    program,
+    [...rest, "-x", "c++"].filter((w) => w !== "-x" && w !== "c++"),
+    { cwd: entry.directory, encoding: "utf8" },
+  );
+}
+
+let missed = 0;
+for (const [name, file, from, to, tests, harmless] of MUTANTS) {
+  if (!name.includes(filter) || harmless) continue;
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(work, { recursive: true });
+  cpSync(join(root, "cuda"), join(work, "cuda"), { recursive: true });
+  symlinkSync(join(root, "native"), join(work, "native"));
+  const path = join(work, "cuda", file);
+  const text = readFileSync(path, "utf8");
+  if (text.split(from).length !== 2) {
+    console.log(`STALE   ${name}: its text is not there once`);
+    missed++;
+    continue;
+  }
+  writeFileSync(
+    path,
+    text.replace(from, () => to),
+  );
+  const touched =
+    file === "project.cuh" ? ["project.cu"] : file === "block.cuh" ? ["project.cu"] : [file];
+  const replaced = [];
+  let failed = "";
+  for (const source of touched) {
+    const wrapper = join(work, `${source}.cc`);
+    writeFileSync(wrapper, `#include "${join(work, "cuda", source)}"\n`);
+    const object = join(work, `${source}.o`);
+    const result = compile(source, wrapper, object);
+    if (result.status !== 0)
+      failed = result.stderr.split("\n").find((l) => l.includes("error")) ?? "";
+    replaced.push([source, object]);
+  }
+  if (failed !== "") {
+    console.log(`BROKEN  ${name}: ${failed}`);
+    missed++;
+    continue;
+  }
+  const rest = kernels.filter((o) => !replaced.some(([source]) => basename(o).startsWith(source)));
+  const program = join(work, "test");
+  execFileSync("g++", [
+    ...others,
+    ...rest,
+    ...replaced.map(([, o]) => o),
+    library,
+    "-ldl",
+    "-lpthread",
+    "-o",
+    program,
+  ]);
+  const run = spawnSync(program, [tests], {
+    encoding: "utf8",
+    timeout: 300_000,
+    maxBuffer: 1 << 28,
+  });
+  const output = run.stdout ?? "";
+  if (run.status === 0) {
+    console.log(`MISSED  ${name}`);
+    missed++;
+    continue;
+  }
+  const report =
+    /(?:forward|adversarial|reverse|random|adversarial again): ((?!\d+ of)[^:\n]*?) at /.exec(
+      output,
+    )?.[1];
+  const bytes = /\d+ of \d+ bytes differ/.test(output) ? "wrong bytes" : "";
+  const error = /ERR_NVIUM_\w+/.exec(output)?.[0] ?? (run.signal ? `signal ${run.signal}` : "");
+  console.log(`caught  ${name}: ${[report, bytes, error].filter(Boolean).join(", ")}`);
+}
+rmSync(work, { recursive: true, force: true });
+process.exitCode = missed === 0 ? 0 : 1;

@@ -1,0 +1,146 @@
+// What the kernels ask of memory, counted by the emulator: weights once a pass, in whole sectors;
+// shared memory without conflicts but for those explained here; few launches.
+#include "both.h"
+
+using namespace equality;
+
+namespace {
+
+struct Traffic {
+  uint64_t weight_bytes = 0, sectors = 0, ideal_sectors = 0;  // of 16-byte reads of weights
+  uint64_t wavefronts = 0, ideal_wavefronts = 0;              // of shared memory
+  size_t launches = 0;
+};
+
+// Counts what `work` does on the device.
+template <class Work>
+Traffic count(const Work& work) {
+  begin({"forward", int(simt::Order::forward), 1});
+  simt::config().count = true;
+  Traffic t;
+  {
+    cuda::CudaBackend backend(0);
+    backend.enter([&] { work(static_cast<Backend&>(backend), [] { simt::reset_counters(); }); });
+    for (const simt::LineCounters& line : simt::line_counters()) {
+      if (line.shared) {
+        t.wavefronts += line.moved;
+        t.ideal_wavefronts += line.ideal;
+        if (std::getenv("NVIUM_TEST_LINES") != nullptr && line.moved != line.ideal) {
+          std::printf("    %s:%u %s %u bytes: %llu wavefronts, ideal %llu\n", line.at.file.c_str(),
+                      line.at.line, line.access.c_str(), line.width, (unsigned long long)line.moved,
+                      (unsigned long long)line.ideal);
+        }
+      } else if (line.width == 16 && line.access == "read") {
+        t.weight_bytes += line.bytes;
+        t.sectors += line.moved;
+        t.ideal_sectors += line.ideal;
+      }
+    }
+    t.launches = simt::launch_counters().size();
+  }
+  simt::config().count = false;
+  CHECK(simt::take_reports().empty());
+  return t;
+}
+
+Traffic project(DType type, uint32_t rows, uint32_t cols, uint32_t width, bool norm) {
+  return count([&](Backend& backend, const auto& start) {
+    Random random(1);
+    const Stored m = random_matrix(backend, random, type, width, cols);
+    const Buffer input = on_device(backend, random.values(rows * cols));
+    const Buffer weights = on_device(backend, random.values(cols));
+    Buffer output(backend, rows * width * 4);
+    start();
+    backend.project({.matrix = &m.matrix,
+                     .input = input.floats(),
+                     .rows = rows,
+                     .norm = norm ? weights.floats() : nullptr,
+                     .epsilon = 1e-6f,
+                     .output = output.floats(),
+                     .width = width});
+    read(backend, output);
+  });
+}
+
+}  // namespace
+
+TEST(weights_are_read_once_and_in_whole_sectors) {
+  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+    for (const uint32_t rows : {1u, 2u, 4u, 8u, 12u, 16u}) {
+      for (const uint32_t cols : {384u, 1000u}) {
+        const Traffic t = project(type, rows, cols, 96, true);
+        const Matrix stored{nullptr, 96, cols, type};
+        const double ratio = double(t.weight_bytes) / double(stored.bytes());
+        std::printf("    %s %u rows, %u columns: weights %.3f, sectors %.3f, wavefronts %.3f\n",
+                    type == DType::bf16  ? "bf16"
+                    : type == DType::f16 ? "f16"
+                                         : "f32",
+                    rows, cols, ratio, double(t.ideal_sectors) / double(t.sectors),
+                    double(t.wavefronts) / double(t.ideal_wavefronts));
+        CHECK(ratio <= 1.02);
+        CHECK_EQ(t.sectors, t.ideal_sectors);
+        CHECK_EQ(t.wavefronts, t.ideal_wavefronts);
+        CHECK_EQ(t.launches, 1u);
+      }
+    }
+  }
+}
+
+TEST(one_launch_appends_and_attends) {
+  const Traffic t = count([&](Backend& backend, const auto& start) {
+    const CacheShape shape{1, 8, 2, 64, DType::bf16};
+    Buffer memory(backend, 3 * shape.block_bytes());
+    backend.zero(memory.data(), memory.bytes());
+    std::vector<std::byte*> blocks;
+    for (uint32_t b = 0; b < 3; b++) blocks.push_back(memory.data() + b * shape.block_bytes());
+    const Buffer rotary = on_device(backend, rotary_table(192, 64));
+    const Buffer qkv = on_device(backend, Random(2).values(4 * shape.qkv_width()));
+    Buffer output(backend, 4 * shape.query_width() * 4);
+    start();
+    const Span span{150, 154, 0, blocks.data()};
+    backend.attend({shape, 0, {&span, 1}, qkv.floats(), rotary.floats(), output.floats()});
+    read(backend, output);
+  });
+  // Positions 0 … 153 for all rows and heads together: whole blocks of keys and values, and the
+  // part of the last that is filled.
+  const double least = 2.0 * 2 * 64 * 2 * 154;
+  std::printf("    keys and values %.3f, wavefronts %.3f\n", double(t.weight_bytes) / least,
+              double(t.wavefronts) / double(t.ideal_wavefronts));
+  CHECK(double(t.weight_bytes) <= 1.05 * least);
+  CHECK_EQ(t.sectors, t.ideal_sectors);
+  CHECK_EQ(t.launches, 1u);
+}
+
+TEST(a_router_is_two_launches_and_a_draw_one) {
+  Random random(3);
+  const Traffic routed = count([&](Backend& backend, const auto& start) {
+    const Buffer vector = on_device(backend, random.values(256));
+    const Stored fc1 = random_matrix(backend, random, DType::bf16, 128, 256),
+                 fc2 = random_matrix(backend, random, DType::bf16, 256, 128),
+                 head = random_matrix(backend, random, DType::bf16, 2, 256);
+    Router router;
+    router.input_norm = router.norm = router.bias = vector.floats();
+    router.blocks = {{fc1.matrix, vector.floats(), fc2.matrix, vector.floats()}};
+    router.head = head.matrix;
+    Buffer inner(backend, 128 * 4), outer(backend, 256 * 4);
+    float logits[2];
+    start();
+    backend.route({&router, vector.floats(), 1, 1e-6f, inner.floats(), outer.floats(), logits});
+  });
+  CHECK_EQ(routed.launches, 2u);
+  const Traffic drawn = count([&](Backend& backend, const auto& start) {
+    const Stored head = random_matrix(backend, random, DType::bf16, 500, 256);
+    const Buffer input = on_device(backend, random.values(256));
+    Buffer logits(backend, 500 * 4);
+    const Draw draw{};
+    uint32_t token;
+    start();
+    backend.draw({.matrix = &head.matrix,
+                  .input = input.floats(),
+                  .rows = 1,
+                  .output = logits.floats(),
+                  .width = 500},
+                 {&draw, 1}, &token);
+  });
+  CHECK_EQ(drawn.launches, 1u);
+}

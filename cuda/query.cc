@@ -64,7 +64,7 @@ void look(CudaState& state) {
 
 }  // namespace
 
-CudaState query() noexcept {
+CudaState query() {
   CudaState state;
   state.compiled = true;
   try {

@@ -225,3 +225,13 @@ it("loadModel with arguments at random", { timeout: TIMEOUT }, async () => {
     }
   });
 });
+
+// Found by the calls above: it was a TypeError.
+it.each([() => Object.create(null), () => ({ toString: () => ({}) })])(
+  "refuses what has no text of its own by the argument's name",
+  async (make) => {
+    const error: unknown = await model.evaluate(make() as number[]).catch((reason) => reason);
+    expect(error).toBeInstanceOf(NviumError);
+    expect(error).toMatchObject({ code: "ERR_NVIUM_INVALID_ARG", details: { argument: "tokens" } });
+  },
+);

@@ -232,7 +232,7 @@ export class Session implements AsyncDisposable {
     const { queue, sessions } = this.#engine;
     const working = [...sessions].some((reference) => {
       const session = reference.deref();
-      return session !== undefined && session.#queue.busy;
+      return session === undefined ? false : session.#queue.busy;
     });
     if (queue.busy || working) throw busy("a job of the model runs");
     signal?.throwIfAborted();

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const check = process.argv.includes("--check");
 const files = execFileSync(
   "git",
-  ["ls-files", "native", "cuda", "test/native", "test/simt", "bench"],
+  ["ls-files", "native", "cuda", "test/native", "test/simt", "test/cuda", "bench"],
   {
     encoding: "utf8",
   },

@@ -1,6 +1,8 @@
 // What the kernels ask of memory, counted by the emulator: weights once a pass, in whole sectors;
 // shared memory without conflicts but for those explained here; few launches.
+#include "../../bench/native/shapes.h"
 #include "both.h"
+#include "model/model.h"
 
 using namespace equality;
 
@@ -143,4 +145,25 @@ TEST(a_router_is_two_launches_and_a_draw_one) {
                  {&draw, 1}, &token);
   });
   CHECK_EQ(drawn.launches, 1u);
+}
+
+TEST(five_launches_a_layer) {
+  constexpr bench::Shape kTiny{"tiny", 8, 64, 96, 4, 16, 300, true};
+  for (const uint32_t rows : {1u, 16u}) {
+    const Traffic t = count([&](Backend& backend, const auto& start) {
+      bench::GeneratedSource source;
+      Model model(backend, bench::make_plan(kTiny), source, Control());
+      const uint32_t fresh[] = {0};
+      model.reserve(1, 1, fresh, kBlockPositions);
+      Sequence sequence;
+      sequence.cache.block = {0};
+      const std::vector<std::byte*> blocks = model.cache_blocks(sequence);
+      const std::vector<uint32_t> tokens(rows, 7);
+      const Span span{0, rows, 0, blocks.data()};
+      start();
+      model.embed(tokens);
+      model.run_segment(0, {&span, 1}, rows);
+    });
+    CHECK_EQ(t.launches, 1u + 5 * 2);
+  }
 }

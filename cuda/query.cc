@@ -17,13 +17,13 @@ std::string why_not(cudaError_t error) {
     // The same error stands for no driver and for an old one; only an old one has a version.
     int driver = 0;
     if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0) {
-      return "No NVIDIA driver was found.";
+      return "CUDA is not available: no NVIDIA driver was found.";
     }
-    return "The NVIDIA driver is too old: it serves CUDA " + version_text(driver) +
-           ", and this build needs " + version_text(CUDART_VERSION) + ".";
+    return "CUDA is not available: the NVIDIA driver is too old. It serves CUDA " +
+           version_text(driver) + ", and this build needs " + version_text(CUDART_VERSION) + ".";
   }
-  if (error == cudaErrorNoDevice) return "There is no CUDA device.";
-  return std::string("CUDA did not start: ") + cudaGetErrorString(error) + " (" +
+  if (error == cudaErrorNoDevice) return "CUDA is not available: there is no device.";
+  return std::string("CUDA is not available: ") + cudaGetErrorString(error) + " (" +
          std::to_string(int(error)) + ").";
 }
 
@@ -35,12 +35,12 @@ void look(CudaState& state) {
     cudaGetLastError();
     return;
   }
-  state.reason = "There is no CUDA device.";
+  state.reason = "CUDA is not available: there is no device.";
   for (int i = 0; i < count; i++) {
     cudaDeviceProp p;
     if (cudaGetDeviceProperties(&p, i) != cudaSuccess) {
       cudaGetLastError();
-      state.reason = "A CUDA device does not answer.";
+      state.reason = "CUDA is not available: a device does not answer.";
       continue;
     }
     const std::string capability = std::to_string(p.major) + "." + std::to_string(p.minor);
@@ -49,8 +49,8 @@ void look(CudaState& state) {
     if (usable) {
       state.available = true;
     } else {
-      state.reason = std::string(p.name) + " has compute capability " + capability +
-                     "; nvium needs 8.0 or more.";
+      state.reason = "CUDA is not available: " + std::string(p.name) + " has compute capability " +
+                     capability + "; nvium needs 8.0 or more.";
     }
   }
   if (!state.available) return;
@@ -72,6 +72,7 @@ CudaState query() {
   } catch (...) {
     state = {};
     state.compiled = true;
+    state.reason.clear();
   }
   return state;
 }

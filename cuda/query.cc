@@ -72,7 +72,7 @@ CudaState query() {
   } catch (...) {
     state = {};
     state.compiled = true;
-    state.reason.clear();
+    state.reason = "Out of memory.";  // short enough to need none
   }
   return state;
 }

@@ -330,6 +330,46 @@ TEST(draws) {
   }
 }
 
+// Logits so large that the noise is lost in them, one float apart: which of two quotients are equal
+// decides, and a product with 1 / T has others.
+TEST(logits_are_divided_by_the_temperature) {
+  same_on_both("quotients", [](Backend& b) {
+    const uint32_t vocab = 64, rows = 16;
+    Matrix m{nullptr, vocab, 2, DType::f32};
+    Bytes tiles(m.bytes());
+    for (uint32_t v = 0; v < vocab; v++) {
+      std::byte* tile = tiles.data() + v / kTileRows * m.tile_bytes();
+      float* at = reinterpret_cast<float*>(tile);
+      at[tile_index(DType::f32, v % kTileRows, 0)] = 0x1.8p+30f + 128.0f * float(v * 27 % vocab);
+      at[tile_index(DType::f32, v % kTileRows, 1)] = 128.0f;
+    }
+    const Buffer on = on_device(b, tiles);
+    m.tiles = on.data();
+    Buffer logits(b, rows * vocab * 4);
+    Bytes result;
+    for (uint32_t begin = 0; begin < 10; begin++) {
+      std::vector<float> input;
+      std::vector<Draw> draws;
+      for (uint32_t r = 0; r < rows; r++) {
+        input.push_back(1);
+        input.push_back(float(begin * rows + r));
+        const float temperatures[] = {0.75f, 0.7f, 0.6f, 1.1f};
+        draws.push_back({.temperature = temperatures[r % 4]});
+      }
+      const Buffer x = on_device(b, input);
+      std::vector<uint32_t> tokens(rows);
+      b.draw({.matrix = &m,
+              .input = x.floats(),
+              .rows = rows,
+              .output = logits.floats(),
+              .width = vocab},
+             draws, tokens.data());
+      append(result, tokens.data(), tokens.size() * 4);
+    }
+    return result;
+  });
+}
+
 TEST(draws_among_equals_and_from_what_is_not_finite) {
   same_on_both(
       "ties", [](Backend& b) { return draw(b, DType::bf16, 3, 130, 1, true); }, true);
@@ -349,13 +389,15 @@ TEST(embedding_finiteness_and_mixture) {
     });
   }
   same_on_both("finite", [](Backend& b) {
-    std::vector<float> values = Random(5).values(1000);
+    // More than all threads take at once.
+    const size_t count = 300000;
+    std::vector<float> values = Random(5).values(count);
     Bytes result;
     for (const float last : {1.0f, __builtin_inff(), __builtin_nanf("")}) {
       values.back() = last;
       const Buffer buffer = on_device(b, values);
-      result.push_back(std::byte(b.finite(buffer.floats(), 1000)));
-      result.push_back(std::byte(b.finite(buffer.floats(), 999)));
+      result.push_back(std::byte(b.finite(buffer.floats(), count)));
+      result.push_back(std::byte(b.finite(buffer.floats(), count - 1)));
     }
     return result;
   });

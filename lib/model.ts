@@ -31,7 +31,7 @@ export interface LoadOptions {
   readonly threads?: number;
   /** Keep each thread to a processor of its own while it computes, where there are enough. Default true. */
   readonly placeThreads?: boolean;
-  /** "avx512-bf16" or "portable": all give the same bits. Default: the widest this machine has. */
+  /** "avx512-bf16" or "portable": all give the same bits. Default: the fastest this machine has. */
   readonly instructionSet?: string;
   /** Called now and then while weights are read, and once at the end. */
   readonly onProgress?: (progress: LoadProgress) => void;

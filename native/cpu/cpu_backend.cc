@@ -49,10 +49,8 @@ std::vector<uint32_t> top_tokens(const float* logits, uint32_t vocab, uint32_t k
 
 size_t attention_scratch_bytes(const CacheShape& shape) {
   const size_t outputs = size_t(kGroupRows) * shape.value_tiles() * kTileRows * 4;
-  return kGroupRows * (operand_row_bytes(shape.type, shape.head_dim) +
-                       operand_row_bytes(shape.type, kBlockPositions) + kTileRows * 4 +
-                       kBlockPositions * 4) +
-         2 * outputs + 6 * 64;
+  return operand_bytes(kGroupRows, shape.head_dim) + operand_bytes(kGroupRows, kBlockPositions) +
+         kGroupRows * (kTileRows * 4 + kBlockPositions * 4) + 2 * outputs + 6 * 64;
 }
 
 CpuBackend::CpuBackend(const Options& options)
@@ -104,7 +102,7 @@ void CpuBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, fl
 
 void CpuBackend::project(const Projection& p) {
   const Matrix& m = *p.matrix;
-  std::byte* operand = scratch(p.rows * operand_row_bytes(m.type, m.cols));
+  std::byte* operand = scratch(operand_bytes(p.rows, m.cols));
   const Pack pack{m.type, p.input, p.norm, p.epsilon, p.normed, p.rows, m.cols, operand};
   share(p.rows, kLeastRows,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });

@@ -8,7 +8,7 @@
 namespace nvium::cpu {
 namespace {
 
-// Those the processor has, widest first.
+// Those the processor has, fastest first.
 std::vector<const Kernels*> present() {
   std::vector<const Kernels*> kernels;
 #if defined(__x86_64__)
@@ -18,8 +18,12 @@ std::vector<const Kernels*> present() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                       __builtin_cpu_supports("avx512dq");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) kernels.push_back(&kAvx512Bf16Kernels);
   if (avx512) kernels.push_back(&kAvx512Kernels);
+  if (avx512 && __builtin_cpu_supports("avx512bf16")) {
+    // Intel's processors multiply pairs of bf16 at half the rate of two FMAs.
+    const bool pairs_are_slow = __builtin_cpu_is("intel");
+    kernels.insert(pairs_are_slow ? kernels.end() : kernels.begin(), &kAvx512Bf16Kernels);
+  }
   if (avx2) kernels.push_back(&kAvx2Kernels);
 #elif defined(__aarch64__)
   kernels.push_back(&kNeonKernels);

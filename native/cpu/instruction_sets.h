@@ -10,7 +10,7 @@
 
 namespace nvium::cpu {
 
-// Usable on this machine, widest first. A set is listed when the processor has it and when it
+// Usable on this machine, fastest first. A set is listed when the processor has it and when it
 // gives, on a fixed set of inputs, the same bits as the portable kernels, which are always listed,
 // last.
 std::span<const Kernels* const> available_kernels();

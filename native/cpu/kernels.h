@@ -6,17 +6,22 @@
 #include <cstdint>
 
 #include "../backend.h"
+#include "../numerics/dot.h"
 
 namespace nvium::cpu {
 
 // Rows go through a tile in groups of 32, which share each weight loaded.
 constexpr uint32_t kGroupRows = 32;
 
-// Operands (rounded activations) as kernels read them: groups of up to 32 rows, inside a group
-// interleaved [k][row], so that a step of the dot reads its rows next to each other. bf16: pairs of
-// elements, [cols/2][row][2]; f16 and f32: fp32, [cols][row].
-constexpr size_t operand_row_bytes(DType type, uint32_t cols) {
-  return size_t(even(cols)) * (type == DType::bf16 ? 2 : 4);
+// Operands (rounded activations) lie as kernels read them: [ceil(cols / 128)][rows][128], a chunk
+// of the dot after the other. A chunk of the rows that share a load then fills the first-level
+// cache without two lines in one place, whatever the width, and a row is written in runs. Elements
+// are fp32, a bf16 operand too once it is rounded; only a set that multiplies pairs of bf16 keeps
+// those as bf16 (operand.h). This is room for either.
+constexpr size_t kOperandPadding = 16;
+constexpr size_t operand_bytes(uint32_t rows, uint32_t cols) {
+  return size_t(ceil_div(cols, numerics::kDotChunk)) * rows *
+         (numerics::kDotChunk * sizeof(float) + kOperandPadding);
 }
 
 struct Pack {
@@ -27,7 +32,7 @@ struct Pack {
   float* normed;  // [rows, cols] or null: the normalised rows too
   uint32_t rows;
   uint32_t cols;
-  std::byte* operand;
+  std::byte* operand;  // operand_bytes(rows, cols)
 };
 
 // One unit of attention: up to 32 (row, query head) pairs of one span and one kv head. Pair i of a

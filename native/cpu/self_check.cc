@@ -93,7 +93,7 @@ class Results {
     for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, most}) {
       const bool last = rows == most;
       std::vector<float> output(rows * width), normed(last ? rows * cols : 0);
-      const Block operand(rows * operand_row_bytes(type, cols));
+      const Block operand(operand_bytes(rows, cols));
       kernels_.pack({type, input.data(), last ? norm.data() : nullptr, 1e-6f,
                      last ? normed.data() : nullptr, rows, cols, operand.data()},
                     0, rows);
@@ -106,7 +106,6 @@ class Results {
                         .output = output.data(),
                         .width = width},
                        operand.data(), 0, 1);
-      add(operand.bytes());
       add(std::span<const float>(normed));
       add(std::span<const float>(output));
     }

@@ -113,8 +113,8 @@ void attend_unit(const AttentionUnit& unit) {
     memory += (bytes + 63) / 64 * 64;
     return at;
   };
-  std::byte* queries = take(kGroupRows * operand_row_bytes(shape.type, dim));
-  std::byte* probabilities = take(kGroupRows * operand_row_bytes(shape.type, kBlockPositions));
+  std::byte* queries = take(operand_bytes(group, dim));
+  std::byte* probabilities = take(operand_bytes(group, kBlockPositions));
   const auto dots = reinterpret_cast<float(*)[kTileRows]>(take(kGroupRows * kTileRows * 4));
   const auto weights =
       reinterpret_cast<float(*)[kBlockPositions]>(take(kGroupRows * kBlockPositions * 4));
@@ -129,7 +129,7 @@ void attend_unit(const AttentionUnit& unit) {
   for (uint32_t pair = 0; pair < group; pair++) {
     const float* query =
         a.qkv + (unit.span->first_row + row_of(pair)) * row_width + size_t(head_of(pair)) * dim;
-    store_operand(shape.type, dim, group, queries + pair * 4, [=](uint32_t i) { return query[i]; });
+    store_operand(shape.type, queries, group, pair, dim, [=](uint32_t i) { return query[i]; });
   }
 
   const uint32_t last_block = (unit.span->begin + row_of(group - 1)) / kBlockPositions;
@@ -144,7 +144,7 @@ void attend_unit(const AttentionUnit& unit) {
     const std::byte* next_values = next_keys + shape.key_bytes();
     for (uint32_t t = 0; t < kBlockPositions / kTileRows; t++) {
       expect_tile(next_keys + t * shape.key_tile_bytes(), shape.key_tile_bytes());
-      dot_tile(shape.type, keys + t * shape.key_tile_bytes(), queries, group, dim, dots);
+      dot_tile(shape.type, keys + t * shape.key_tile_bytes(), queries, group, group, dim, dots);
       for (uint32_t pair = 0; pair < group; pair++) {
         for (uint32_t n = 0; n < kTileRows; n++) weights[pair][t * kTileRows + n] = dots[pair][n];
       }
@@ -162,13 +162,13 @@ void attend_unit(const AttentionUnit& unit) {
       } else {
         for (uint32_t i = 0; i < kBlockPositions; i++) w[i] = 0.0f;
       }
-      store_operand(shape.type, kBlockPositions, group, probabilities + pair * 4,
+      store_operand(shape.type, probabilities, group, pair, kBlockPositions,
                     [=](uint32_t i) { return w[i]; });
     }
     float* target = b == 0 ? output : block_output;
     for (uint32_t t = 0; t < shape.value_tiles(); t++) {
       expect_tile(next_values + t * shape.value_tile_bytes(), shape.value_tile_bytes());
-      dot_tile(shape.type, values + t * shape.value_tile_bytes(), probabilities, group,
+      dot_tile(shape.type, values + t * shape.value_tile_bytes(), probabilities, group, group,
                kBlockPositions, dots);
       for (uint32_t pair = 0; pair < group; pair++) {
         float* at = target + size_t(pair) * padded + t * kTileRows;

@@ -2,7 +2,7 @@
 // matrix's type.
 #pragma once
 
-#include "../kernels.h"
+#include "operand.h"
 
 // A translation unit names its vectors before it includes anything of this folder: the macros of
 // the instruction set itself are no guide, since g++ 12 reads a whole file before a target pragma
@@ -16,15 +16,15 @@
 namespace nvium::cpu {
 namespace {
 
-inline void dot_tile(DType type, const std::byte* tile, const std::byte* operand, uint32_t group,
-                     uint32_t cols, float (*totals)[kTileRows]) {
+inline void dot_tile(DType type, const std::byte* tile, const std::byte* operand, uint32_t rows,
+                     uint32_t group, uint32_t cols, float (*totals)[kTileRows]) {
   switch (type) {
     case DType::bf16:
-      return dot_tile<DType::bf16>(tile, operand, group, cols, totals);
+      return dot_tile<DType::bf16>(tile, operand, rows, group, cols, totals);
     case DType::f16:
-      return dot_tile<DType::f16>(tile, operand, group, cols, totals);
+      return dot_tile<DType::f16>(tile, operand, rows, group, cols, totals);
     case DType::f32:
-      return dot_tile<DType::f32>(tile, operand, group, cols, totals);
+      return dot_tile<DType::f32>(tile, operand, rows, group, cols, totals);
   }
 }
 

@@ -4,55 +4,55 @@
 
 #include "../../numerics/dot.h"
 #include "../../numerics/types.h"
-#include "../kernels.h"
+#include "operand.h"
 
 namespace nvium::cpu {
 namespace {
 
-// One step for all outputs of a tile: acc[n] = fma(weight n, x, acc[n]).
+// One step for all outputs of a tile: acc[n] = fma(weight n, x, acc[n]), with the even (0) or odd
+// (1) element of the pair of K at `pair`.
 template <DType type>
-inline void step(const std::byte* weights, float x, float* acc) {
+inline void step(const std::byte* pair, uint32_t odd, float x, float* acc) {
   if constexpr (type == DType::f32) {
-    const float* w = reinterpret_cast<const float*>(weights);
+    const float* w = reinterpret_cast<const float*>(pair) + odd * kTileRows;
     for (uint32_t n = 0; n < kTileRows; n++) acc[n] = numerics::fma(w[n], x, acc[n]);
-  } else {
-    const uint16_t* w = reinterpret_cast<const uint16_t*>(weights);
+  } else if constexpr (type == DType::f16) {
+    const uint16_t* w = reinterpret_cast<const uint16_t*>(pair) + odd * kTileRows;
     for (uint32_t n = 0; n < kTileRows; n++) {
       acc[n] = numerics::fma(numerics::f16_to_float(w[n]), x, acc[n]);
+    }
+  } else {
+    const uint32_t* w = reinterpret_cast<const uint32_t*>(pair);
+    for (uint32_t n = 0; n < kTileRows; n++) {
+      const float weight = numerics::bf16_to_float(uint16_t(odd ? w[n] >> 16 : w[n]));
+      acc[n] = numerics::fma_bf16(weight, x, acc[n]);
     }
   }
 }
 
-// totals[row][output] of one tile and one group of rows.
+// totals[row][output] of one tile and `group` rows, of an operand with `rows` rows.
 template <DType type>
-void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t group, uint32_t cols,
-              float (*totals)[kTileRows]) {
+void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t rows, uint32_t group,
+              uint32_t cols, float (*totals)[kTileRows]) {
+  constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;
+  constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
   const uint32_t pairs = even(cols) / 2;
   for (uint32_t row = 0; row < group; row++) {
     float* total = totals[row];
     for (uint32_t n = 0; n < kTileRows; n++) total[n] = 0.0f;
-    for (uint32_t begin = 0; begin < pairs; begin += numerics::kDotChunk / 2) {
-      const uint32_t end =
-          begin + numerics::kDotChunk / 2 < pairs ? begin + numerics::kDotChunk / 2 : pairs;
+    const std::byte* chunk = operand + row * kOperandRowBytes<type>;
+    for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
+      const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
+      const float* x = reinterpret_cast<const float*>(chunk);
+      const std::byte* w = tile + begin * pair_bytes;
       float acc[kTileRows] = {};
-      for (uint32_t p = begin; p < end; p++) {
-        if constexpr (type == DType::bf16) {
-          const uint32_t x = reinterpret_cast<const uint32_t*>(operand)[size_t(p) * group + row];
-          const float odd = numerics::bf16_to_float(uint16_t(x >> 16));
-          const float even = numerics::bf16_to_float(uint16_t(x));
-          const uint32_t* w = reinterpret_cast<const uint32_t*>(tile) + size_t(p) * kTileRows;
-          for (uint32_t n = 0; n < kTileRows; n++) {
-            acc[n] = numerics::fma_bf16(numerics::bf16_to_float(uint16_t(w[n] >> 16)), odd, acc[n]);
-            acc[n] = numerics::fma_bf16(numerics::bf16_to_float(uint16_t(w[n])), even, acc[n]);
-          }
-        } else {
-          const float* x = reinterpret_cast<const float*>(operand) + size_t(p) * 2 * group + row;
-          const std::byte* w = tile + size_t(p) * 2 * kTileRows * bytes_of(type);
-          step<type>(w + kTileRows * bytes_of(type), x[group], acc);
-          step<type>(w, x[0], acc);
-        }
+      for (uint32_t p = 0; p < count; p++) {
+        step<type>(w, 1, x[2 * p + 1], acc);
+        step<type>(w, 0, x[2 * p], acc);
+        w += pair_bytes;
       }
       for (uint32_t n = 0; n < kTileRows; n++) total[n] += acc[n];
+      chunk += rows * kOperandRowBytes<type>;
     }
   }
 }

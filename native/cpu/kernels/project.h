@@ -40,7 +40,7 @@ void project_tiles(const Projection& p, const std::byte* operand, uint32_t first
   const Matrix& m = *p.matrix;
   const bool paired = p.activation == Activation::swiglu;
   const size_t tile_bytes = m.tile_bytes();
-  const size_t row_bytes = operand_row_bytes(m.type, m.cols);
+  const size_t row_bytes = operand_row_bytes(m.type);
   alignas(64) float totals[kGroupRows][kTileRows];
   alignas(64) float up[kGroupRows][kTileRows];
   for (uint32_t t = first; t < last; t++) {
@@ -50,8 +50,8 @@ void project_tiles(const Projection& p, const std::byte* operand, uint32_t first
     for (uint32_t begin = 0; begin < p.rows; begin += kGroupRows) {
       const uint32_t group = p.rows - begin < kGroupRows ? p.rows - begin : kGroupRows;
       const std::byte* x = operand + begin * row_bytes;
-      dot_tile(m.type, tile, x, group, m.cols, totals);
-      if (paired) dot_tile(m.type, tile + tile_bytes, x, group, m.cols, up);
+      dot_tile(m.type, tile, x, p.rows, group, m.cols, totals);
+      if (paired) dot_tile(m.type, tile + tile_bytes, x, p.rows, group, m.cols, up);
       for (uint32_t r = 0; r < group; r++) {
         finish(p, totals[r], up[r], size_t(begin + r) * p.width + column, column, count);
       }

@@ -11,6 +11,10 @@ namespace {
 constexpr uint32_t kPassOutputs = 16;
 constexpr uint32_t kBlockRows = 4;
 
+// As for AVX-512 with BF16 (vector_avx512.h).
+constexpr size_t kPrefetchAhead = 8192;
+constexpr size_t prefetched_lines(uint32_t rows) { return rows <= 2 ? 0 : rows <= 5 ? 1 : 4; }
+
 struct Vector {
   static constexpr uint32_t lanes = 8;
   using Float = __m256;
@@ -25,19 +29,16 @@ struct Vector {
     return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(f16)));
   }
 
-  struct Pairs {
-    __m256i both;
-  };
-  static Pairs load_pairs(const uint32_t* at) {
-    return {_mm256_load_si256(reinterpret_cast<const __m256i*>(at))};
+  static Float high_halves(const uint32_t* at) {
+    return _mm256_castsi256_ps(_mm256_and_si256(pairs(at), _mm256_set1_epi32(int(0xffff0000))));
   }
-  static Float multiply_pairs(Pairs w, uint32_t x, Float acc) {
-    const __m256i pair = _mm256_set1_epi32(int(x));
-    const __m256i high = _mm256_set1_epi32(int(0xffff0000));
-    acc = _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_and_si256(w.both, high)),
-                          _mm256_castsi256_ps(_mm256_and_si256(pair, high)), acc);
-    return _mm256_fmadd_ps(_mm256_castsi256_ps(_mm256_slli_epi32(w.both, 16)),
-                           _mm256_castsi256_ps(_mm256_slli_epi32(pair, 16)), acc);
+  static Float low_halves(const uint32_t* at) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(pairs(at), 16));
+  }
+
+ private:
+  static __m256i pairs(const uint32_t* at) {
+    return _mm256_load_si256(reinterpret_cast<const __m256i*>(at));
   }
 };
 

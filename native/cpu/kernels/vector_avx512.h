@@ -12,6 +12,18 @@ namespace {
 constexpr uint32_t kPassOutputs = 32;
 constexpr uint32_t kBlockRows = 8;
 
+// How far ahead of its loads a kernel asks for weights, in bytes, and for how many lines of each
+// pair. What has BF16 and uses it here is AMD's (instruction_sets.cc): one or two rows are best
+// left to the processor, which up to five brings a line's neighbour by itself. Intel's must be
+// asked for each line.
+#if defined(NVIUM_AVX512_BF16)
+constexpr size_t kPrefetchAhead = 8192;
+constexpr size_t prefetched_lines(uint32_t rows) { return rows <= 2 ? 0 : rows <= 5 ? 1 : 4; }
+#else
+constexpr size_t kPrefetchAhead = 3072;
+constexpr size_t prefetched_lines(uint32_t) { return 4; }
+#endif
+
 // Zeroing forms with a full mask stand where the plain ones read an undefined register, which the
 // compiler warns of.
 struct Vector {
@@ -37,20 +49,12 @@ struct Vector {
     return _mm512_dpbf16_ps(acc, w, __m512bh(_mm512_set1_epi32(int(x))));
   }
 #else
-  struct Pairs {
-    __m512i both;
-  };
-  static __m512i shifted(__m512i v, unsigned by) {
-    return _mm512_maskz_slli_epi32(__mmask16(-1), v, by);
+  static Float high_halves(const uint32_t* at) {
+    return _mm512_castsi512_ps(
+        _mm512_and_si512(_mm512_load_si512(at), _mm512_set1_epi32(int(0xffff0000))));
   }
-  static Pairs load_pairs(const uint32_t* at) { return {_mm512_load_si512(at)}; }
-  static Float multiply_pairs(Pairs w, uint32_t x, Float acc) {
-    const __m512i pair = _mm512_set1_epi32(int(x));
-    const __m512i high = _mm512_set1_epi32(int(0xffff0000));
-    acc = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(w.both, high)),
-                          _mm512_castsi512_ps(_mm512_and_si512(pair, high)), acc);
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(shifted(w.both, 16)),
-                           _mm512_castsi512_ps(shifted(pair, 16)), acc);
+  static Float low_halves(const uint32_t* at) {
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(__mmask16(-1), _mm512_load_si512(at), 16));
   }
 #endif
 };

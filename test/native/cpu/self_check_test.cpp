@@ -27,7 +27,11 @@ struct Wrong {
   static void pack(const cpu::Pack& pack, uint32_t first, uint32_t last) {
     right.pack(pack, first, last);
     if (pack.norm == nullptr || last != pack.rows) return;
-    pack.operand[pack.rows * cpu::operand_row_bytes(pack.type, pack.cols) - 8] ^= std::byte{1};
+    constexpr size_t row_bytes = numerics::kDotChunk * sizeof(float) + cpu::kOperandPadding;
+    const uint32_t k = pack.cols - 1;
+    const size_t row = (k / numerics::kDotChunk + 1) * pack.rows - 1;
+    float* operand = reinterpret_cast<float*>(pack.operand + row * row_bytes);
+    operand[k % numerics::kDotChunk] *= -1;
   }
   static void pack_without_normed(const cpu::Pack& pack, uint32_t first, uint32_t last) {
     cpu::Pack less = pack;

@@ -1,0 +1,63 @@
+// Operands: where an element lies and how it is rounded (kernels.h has the layout).
+#pragma once
+
+#include "../../numerics/types.h"
+#include "../kernels.h"
+
+namespace nvium::cpu {
+namespace {
+
+// Whether this instruction set takes a bf16 operand as bf16.
+#if defined(NVIUM_AVX512_BF16)
+constexpr bool kBf16Pairs = true;
+#else
+constexpr bool kBf16Pairs = false;
+#endif
+
+// From one row of a chunk to the next. The padding keeps elements of the same place in neighbouring
+// rows out of the same bank of the cache.
+template <DType type>
+constexpr size_t kOperandRowBytes =
+    numerics::kDotChunk * (type == DType::bf16 && kBf16Pairs ? 2 : 4) + kOperandPadding;
+
+inline size_t operand_row_bytes(DType type) {
+  return type == DType::bf16 ? kOperandRowBytes<DType::bf16> : kOperandRowBytes<DType::f32>;
+}
+
+// Stores row `row` of `rows`; `value(i)` is its element i.
+template <DType type, class Value>
+inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint32_t cols,
+                          const Value& value) {
+  constexpr uint32_t kChunk = numerics::kDotChunk;
+  std::byte* at = operand + row * kOperandRowBytes<type>;
+  for (uint32_t begin = 0; begin < cols; begin += kChunk) {
+    const uint32_t count = cols - begin < kChunk ? cols - begin : kChunk;
+    if constexpr (type == DType::bf16 && kBf16Pairs) {
+      uint16_t* out = reinterpret_cast<uint16_t*>(at);
+      for (uint32_t i = 0; i < count; i++) out[i] = numerics::bf16_from_float(value(begin + i));
+      if (count & 1) out[count] = 0;
+    } else {
+      float* out = reinterpret_cast<float*>(at);
+      for (uint32_t i = 0; i < count; i++) {
+        const float x = value(begin + i);
+        out[i] = type == DType::bf16 ? numerics::round_to_bf16(x) : x;
+      }
+      if (count & 1) out[count] = 0.0f;
+    }
+    at += rows * kOperandRowBytes<type>;
+  }
+}
+
+template <class Value>
+inline void store_operand(DType type, std::byte* operand, uint32_t rows, uint32_t row,
+                          uint32_t cols, const Value& value) {
+  // f16 and f32 have float operands alike.
+  if (type == DType::bf16) {
+    store_operand<DType::bf16>(operand, rows, row, cols, value);
+  } else {
+    store_operand<DType::f32>(operand, rows, row, cols, value);
+  }
+}
+
+}  // namespace
+}  // namespace nvium::cpu

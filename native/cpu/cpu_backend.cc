@@ -50,7 +50,7 @@ std::vector<uint32_t> top_tokens(const float* logits, uint32_t vocab, uint32_t k
 size_t attention_scratch_bytes(const CacheShape& shape) {
   const size_t outputs = size_t(kGroupRows) * shape.value_tiles() * kTileRows * 4;
   return operand_bytes(kGroupRows, shape.head_dim) + operand_bytes(kGroupRows, kBlockPositions) +
-         kGroupRows * (kTileRows * 4 + kBlockPositions * 4) + 2 * outputs + 6 * 64;
+         kGroupRows * kBlockPositions * 4 + 2 * outputs + 5 * 64;
 }
 
 CpuBackend::CpuBackend(const Options& options)

@@ -12,10 +12,13 @@ namespace nvium::numerics {
 // i + Width/4, …, i + 1. The sum ends in slots[0].
 template <int Width>
 NVIUM_FN float halving_tree(float* slots) {
-  for (int half = Width / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) slots[i] = slots[i] + slots[i + half];
+  constexpr int half = Width / 2;
+  for (int i = 0; i < half; ++i) slots[i] = slots[i] + slots[i + half];
+  if constexpr (half > 1) {
+    return halving_tree<half>(slots);
+  } else {
+    return slots[0];
   }
-  return slots[0];
 }
 
 constexpr int kNormLanes = 32;

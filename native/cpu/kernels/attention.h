@@ -93,11 +93,6 @@ inline void block_weights(float* scores, uint32_t filled, float scale, float* ma
   *sum = numerics::halving_tree<kBlockPositions>(slots);
 }
 
-// Asks for a tile that comes next: blocks lie apart, so the processor does not foresee them.
-inline void expect_tile(const std::byte* tile, size_t bytes) {
-  for (size_t at = 0; at < bytes; at += 64) __builtin_prefetch(tile + at, 0, 2);
-}
-
 void attend_unit(const AttentionUnit& unit) {
   const Attention& a = *unit.attention;
   const CacheShape& shape = a.shape;
@@ -115,7 +110,6 @@ void attend_unit(const AttentionUnit& unit) {
   };
   std::byte* queries = take(operand_bytes(group, dim));
   std::byte* probabilities = take(operand_bytes(group, kBlockPositions));
-  const auto dots = reinterpret_cast<float(*)[kTileRows]>(take(kGroupRows * kTileRows * 4));
   const auto weights =
       reinterpret_cast<float(*)[kBlockPositions]>(take(kGroupRows * kBlockPositions * 4));
   float* block_output = reinterpret_cast<float*>(take(size_t(kGroupRows) * padded * 4));
@@ -137,17 +131,21 @@ void attend_unit(const AttentionUnit& unit) {
     const std::byte* keys =
         unit.span->blocks[b] + a.layer * shape.layer_bytes() + unit.kv_head * shape.head_bytes();
     const std::byte* values = keys + shape.key_bytes();
-    // The same head's next block, or after the last one the next head's first.
+    // What is read next, asked for now, since blocks lie apart: the same head's next block, or
+    // after the last one the next head's first.
     const std::byte* next_keys =
         b < last_block ? unit.span->blocks[b + 1] + (keys - unit.span->blocks[b])
                        : unit.span->blocks[0] + (keys - unit.span->blocks[b]) + shape.head_bytes();
     const std::byte* next_values = next_keys + shape.key_bytes();
     for (uint32_t t = 0; t < kBlockPositions / kTileRows; t++) {
-      expect_tile(next_keys + t * shape.key_tile_bytes(), shape.key_tile_bytes());
-      dot_tile(shape.type, keys + t * shape.key_tile_bytes(), queries, group, group, dim, dots);
-      for (uint32_t pair = 0; pair < group; pair++) {
-        for (uint32_t n = 0; n < kTileRows; n++) weights[pair][t * kTileRows + n] = dots[pair][n];
-      }
+      dot_tile(shape.type, {.tile = keys + t * shape.key_tile_bytes(),
+                            .operand = queries,
+                            .rows = group,
+                            .group = group,
+                            .cols = dim,
+                            .sums = weights[0] + t * kTileRows,
+                            .stride = kBlockPositions,
+                            .ahead = next_keys + t * shape.key_tile_bytes()});
     }
     float maximum[kGroupRows], sum[kGroupRows];
     bool reached[kGroupRows];
@@ -167,13 +165,14 @@ void attend_unit(const AttentionUnit& unit) {
     }
     float* target = b == 0 ? output : block_output;
     for (uint32_t t = 0; t < shape.value_tiles(); t++) {
-      expect_tile(next_values + t * shape.value_tile_bytes(), shape.value_tile_bytes());
-      dot_tile(shape.type, values + t * shape.value_tile_bytes(), probabilities, group, group,
-               kBlockPositions, dots);
-      for (uint32_t pair = 0; pair < group; pair++) {
-        float* at = target + size_t(pair) * padded + t * kTileRows;
-        for (uint32_t n = 0; n < kTileRows; n++) at[n] = dots[pair][n];
-      }
+      dot_tile(shape.type, {.tile = values + t * shape.value_tile_bytes(),
+                            .operand = probabilities,
+                            .rows = group,
+                            .group = group,
+                            .cols = kBlockPositions,
+                            .sums = target + t * kTileRows,
+                            .stride = padded,
+                            .ahead = next_values + t * shape.value_tile_bytes()});
     }
     for (uint32_t pair = 0; pair < group; pair++) {
       if (!reached[pair]) continue;

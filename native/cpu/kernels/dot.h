@@ -16,15 +16,14 @@
 namespace nvium::cpu {
 namespace {
 
-inline void dot_tile(DType type, const std::byte* tile, const std::byte* operand, uint32_t rows,
-                     uint32_t group, uint32_t cols, float (*totals)[kTileRows]) {
+inline void dot_tile(DType type, const TileDot& t) {
   switch (type) {
     case DType::bf16:
-      return dot_tile<DType::bf16>(tile, operand, rows, group, cols, totals);
+      return dot_tile<DType::bf16>(t);
     case DType::f16:
-      return dot_tile<DType::f16>(tile, operand, rows, group, cols, totals);
+      return dot_tile<DType::f16>(t);
     case DType::f32:
-      return dot_tile<DType::f32>(tile, operand, rows, group, cols, totals);
+      return dot_tile<DType::f32>(t);
   }
 }
 

@@ -30,29 +30,29 @@ inline void step(const std::byte* pair, uint32_t odd, float x, float* acc) {
   }
 }
 
-// totals[row][output] of one tile and `group` rows, of an operand with `rows` rows.
+constexpr size_t prefetch_ahead(uint32_t) { return 0; }
+
 template <DType type>
-void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t rows, uint32_t group,
-              uint32_t cols, float (*totals)[kTileRows]) {
+void dot_tile(const TileDot& t) {
   constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
-  const uint32_t pairs = even(cols) / 2;
-  for (uint32_t row = 0; row < group; row++) {
-    float* total = totals[row];
-    for (uint32_t n = 0; n < kTileRows; n++) total[n] = 0.0f;
-    const std::byte* chunk = operand + row * kOperandRowBytes<type>;
+  const uint32_t pairs = even(t.cols) / 2;
+  for (uint32_t row = 0; row < t.group; row++) {
+    float* sums = t.sums + row * t.stride;
+    for (uint32_t n = 0; n < kTileRows; n++) sums[n] = 0.0f;
+    const std::byte* chunk = t.operand + row * kOperandRowBytes<type>;
     for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
       const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
       const float* x = reinterpret_cast<const float*>(chunk);
-      const std::byte* w = tile + begin * pair_bytes;
+      const std::byte* w = t.tile + begin * pair_bytes;
       float acc[kTileRows] = {};
       for (uint32_t p = 0; p < count; p++) {
         step<type>(w, 1, x[2 * p + 1], acc);
         step<type>(w, 0, x[2 * p], acc);
         w += pair_bytes;
       }
-      for (uint32_t n = 0; n < kTileRows; n++) total[n] += acc[n];
-      chunk += rows * kOperandRowBytes<type>;
+      for (uint32_t n = 0; n < kTileRows; n++) sums[n] += acc[n];
+      chunk += t.rows * kOperandRowBytes<type>;
     }
   }
 }

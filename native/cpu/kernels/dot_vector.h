@@ -25,22 +25,20 @@ inline typename V::Float load_step(const std::byte* pair, uint32_t odd) {
   }
 }
 
-// Asks for the pair of weights that lies kPrefetchAhead further on.
-template <DType type, uint32_t Rows>
-inline void expect_pair(const std::byte* pair) {
-  constexpr size_t kLine = 64, kBytes = 2 * kTileRows * bytes_of(type);
-  constexpr size_t kAsked = prefetched_lines(Rows) * kLine;
-  for (size_t at = 0; at < kBytes && at < kAsked; at += kLine) {
-    __builtin_prefetch(pair + kPrefetchAhead + at, 0, 2);
-  }
-}
+// The weights a part of a chunk asks for ahead, pair by pair: two lines of every 128 bytes, or one
+// twice, at `at`, which moves by `step` a pair.
+struct Ahead {
+  const std::byte* at;
+  size_t step;
+  size_t second;
+};
 
 // `Rows` rows through `pairs` pairs of a chunk at `w`, outputs [0, kPassOutputs); `x` is the
 // chunk's operand of the first row. (V is a parameter so that a set without pairs need not have
 // them.)
-template <DType type, uint32_t Rows, class V = Vector>
-inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, bool prefetch,
-                      float (*totals)[kTileRows]) {
+template <DType type, uint32_t Rows, bool Asks, class V = Vector>
+inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ahead ahead,
+                      bool first, float* sums, uint32_t stride) {
   constexpr uint32_t vectors = kPassOutputs / Vector::lanes;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
   // Of a vector in a pair: bf16 holds both elements of an output, the others a step after the
@@ -53,7 +51,14 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, bo
     for (uint32_t v = 0; v < vectors; v++) acc[r][v] = Vector::zero();
   }
   for (uint32_t p = 0; p < pairs; p++) {
-    if (prefetch) expect_pair<type, Rows>(w);
+    if constexpr (Asks) {
+#pragma GCC unroll 2
+      for (size_t i = 0; i < pair_bytes; i += 128) {
+        __builtin_prefetch(ahead.at + i, 0, 2);
+        __builtin_prefetch(ahead.at + i + ahead.second, 0, 2);
+      }
+      ahead.at += ahead.step;
+    }
     if constexpr (type == DType::bf16 && kBf16Pairs) {
       typename V::Pairs weights[vectors];
 #pragma GCC unroll 8
@@ -94,44 +99,58 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, bo
   for (uint32_t r = 0; r < Rows; r++) {
 #pragma GCC unroll 8
     for (uint32_t v = 0; v < vectors; v++) {
-      float* total = totals[r] + v * Vector::lanes;
-      Vector::store(total, Vector::add(Vector::load(total), acc[r][v]));
+      float* sum = sums + r * stride + v * Vector::lanes;
+      Vector::store(sum, Vector::add(first ? Vector::zero() : Vector::load(sum), acc[r][v]));
     }
   }
 }
 
 // dot_chunk for the number of rows there are, at most kBlockRows.
-template <DType type, uint32_t Rows = kBlockRows>
+template <DType type, bool Asks, uint32_t Rows = kBlockRows>
 inline void dot_block(uint32_t rows, const std::byte* w, const std::byte* x, uint32_t pairs,
-                      bool prefetch, float (*totals)[kTileRows]) {
+                      Ahead ahead, bool first, float* sums, uint32_t stride) {
   if constexpr (Rows > 1) {
-    if (rows < Rows) return dot_block<type, Rows - 1>(rows, w, x, pairs, prefetch, totals);
+    if (rows < Rows) {
+      return dot_block<type, Asks, Rows - 1>(rows, w, x, pairs, ahead, first, sums, stride);
+    }
   }
-  dot_chunk<type, Rows>(w, x, pairs, prefetch, totals);
+  dot_chunk<type, Rows, Asks>(w, x, pairs, ahead, first, sums, stride);
 }
 
-// totals[row][output] of one tile and `group` rows, of an operand with `rows` rows.
-template <DType type>
-void dot_tile(const std::byte* tile, const std::byte* operand, uint32_t rows, uint32_t group,
-              uint32_t cols, float (*totals)[kTileRows]) {
+// A chunk goes by in parts, a block of rows through a pass of outputs each, and where tiles stream
+// by each part asks for its share of the weights ahead, so that memory is busy all the time.
+template <DType type, bool Asks>
+void dot_tile(const TileDot& t) {
   constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
   constexpr size_t output_bytes = type == DType::bf16 ? 4 : bytes_of(type);
-  const uint32_t pairs = even(cols) / 2;
-  for (uint32_t r = 0; r < group; r++) {
-    for (uint32_t n = 0; n < kTileRows; n++) totals[r][n] = 0.0f;
-  }
+  const uint32_t pairs = even(t.cols) / 2;
+  const uint32_t parts = ceil_div(t.group, kBlockRows) * (kTileRows / kPassOutputs);
+  const size_t share = chunk_pairs * pair_bytes / parts;
+  const std::byte* operand = t.operand;
   for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
     const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
-    const std::byte* w = tile + begin * pair_bytes;
-    for (uint32_t r = 0; r < group; r += kBlockRows) {
-      const uint32_t block = group - r < kBlockRows ? group - r : kBlockRows;
+    const std::byte* w = t.tile + begin * pair_bytes;
+    Ahead ahead{Asks ? t.ahead + begin * pair_bytes : nullptr, pair_bytes / parts,
+                prefetches_neighbour(t.group) ? size_t{0} : 64};
+    for (uint32_t r = 0; r < t.group; r += kBlockRows) {
+      const uint32_t block = t.group - r < kBlockRows ? t.group - r : kBlockRows;
       for (uint32_t n = 0; n < kTileRows; n += kPassOutputs) {
-        dot_block<type>(block, w + n * output_bytes, operand + r * kOperandRowBytes<type>, count,
-                        r + n == 0, reinterpret_cast<float(*)[kTileRows]>(totals[r] + n));
+        dot_block<type, Asks>(block, w + n * output_bytes, operand + r * kOperandRowBytes<type>,
+                              count, ahead, begin == 0, t.sums + r * t.stride + n, t.stride);
+        ahead.at += share;
       }
     }
-    operand += rows * kOperandRowBytes<type>;
+    operand += t.rows * kOperandRowBytes<type>;
+  }
+}
+
+template <DType type>
+inline void dot_tile(const TileDot& t) {
+  if (t.ahead != nullptr) {
+    dot_tile<type, true>(t);
+  } else {
+    dot_tile<type, false>(t);
   }
 }
 

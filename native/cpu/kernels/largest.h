@@ -8,6 +8,17 @@
 namespace nvium::cpu {
 namespace {
 
+template <size_t Width>
+inline float largest_of(float* lanes) {
+  constexpr size_t half = Width / 2;
+  for (size_t j = 0; j < half; j++) lanes[j] = numerics::larger(lanes[j], lanes[j + half]);
+  if constexpr (half > 1) {
+    return largest_of<half>(lanes);
+  } else {
+    return lanes[0];
+  }
+}
+
 inline float largest(const float* values, size_t count) {
   constexpr size_t kLanes = 32;
   float lanes[kLanes];
@@ -17,10 +28,7 @@ inline float largest(const float* values, size_t count) {
     for (size_t j = 0; j < kLanes; j++) lanes[j] = numerics::larger(lanes[j], values[i + j]);
   }
   for (; i < count; i++) lanes[0] = numerics::larger(lanes[0], values[i]);
-  for (size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (size_t j = 0; j < half; j++) lanes[j] = numerics::larger(lanes[j], lanes[j + half]);
-  }
-  return lanes[0];
+  return largest_of<kLanes>(lanes);
 }
 
 }  // namespace

@@ -7,6 +7,19 @@
 namespace nvium::cpu {
 namespace {
 
+// The dot of one tile with `group` rows of an operand: sums[row * stride + output], 32 outputs.
+struct TileDot {
+  const std::byte* tile;
+  const std::byte* operand;  // of the first row
+  uint32_t rows;             // of the operand
+  uint32_t group;            // at most 32
+  uint32_t cols;
+  float* sums;
+  uint32_t stride;
+  // Null, or what is asked for meanwhile: as many bytes as the tile has, wanted at the same pace.
+  const std::byte* ahead = nullptr;
+};
+
 // Whether this instruction set takes a bf16 operand as bf16.
 #if defined(NVIUM_AVX512_BF16)
 constexpr bool kBf16Pairs = true;
@@ -24,7 +37,7 @@ inline size_t operand_row_bytes(DType type) {
   return type == DType::bf16 ? kOperandRowBytes<DType::bf16> : kOperandRowBytes<DType::f32>;
 }
 
-// Stores row `row` of `rows`; `value(i)` is its element i.
+// Stores row `row` of `rows`; `value(i)` is its element i, which does not lie in the operand.
 template <DType type, class Value>
 inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint32_t cols,
                           const Value& value) {
@@ -34,10 +47,12 @@ inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint3
     const uint32_t count = cols - begin < kChunk ? cols - begin : kChunk;
     if constexpr (type == DType::bf16 && kBf16Pairs) {
       uint16_t* out = reinterpret_cast<uint16_t*>(at);
+#pragma GCC ivdep
       for (uint32_t i = 0; i < count; i++) out[i] = numerics::bf16_from_float(value(begin + i));
       if (count & 1) out[count] = 0;
     } else {
       float* out = reinterpret_cast<float*>(at);
+#pragma GCC ivdep
       for (uint32_t i = 0; i < count; i++) {
         const float x = value(begin + i);
         out[i] = type == DType::bf16 ? numerics::round_to_bf16(x) : x;

@@ -12,8 +12,8 @@ constexpr uint32_t kPassOutputs = 16;
 constexpr uint32_t kBlockRows = 4;
 
 // As for AVX-512 with BF16 (vector_avx512.h).
-constexpr size_t kPrefetchAhead = 8192;
-constexpr size_t prefetched_lines(uint32_t rows) { return rows <= 2 ? 0 : rows <= 5 ? 1 : 4; }
+constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
+constexpr bool prefetches_neighbour(uint32_t rows) { return rows <= 5; }
 
 struct Vector {
   static constexpr uint32_t lanes = 8;

@@ -12,16 +12,16 @@ namespace {
 constexpr uint32_t kPassOutputs = 32;
 constexpr uint32_t kBlockRows = 8;
 
-// How far ahead of its loads a kernel asks for weights, in bytes, and for how many lines of each
-// pair. What has BF16 and uses it here is AMD's (instruction_sets.cc): one or two rows are best
-// left to the processor, which up to five brings a line's neighbour by itself. Intel's must be
-// asked for each line.
+// How far ahead of its loads a kernel asks for weights, in bytes, or 0: not at all; and whether the
+// processor brings the neighbour of a line by itself. What has BF16 and uses it here is AMD's
+// (instruction_sets.cc): it is best left alone with one or two rows. Intel's must be asked for each
+// line.
 #if defined(NVIUM_AVX512_BF16)
-constexpr size_t kPrefetchAhead = 8192;
-constexpr size_t prefetched_lines(uint32_t rows) { return rows <= 2 ? 0 : rows <= 5 ? 1 : 4; }
+constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
+constexpr bool prefetches_neighbour(uint32_t rows) { return rows <= 5; }
 #else
-constexpr size_t kPrefetchAhead = 3072;
-constexpr size_t prefetched_lines(uint32_t) { return 4; }
+constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= kBlockRows ? 3072 : 8192; }
+constexpr bool prefetches_neighbour(uint32_t) { return false; }
 #endif
 
 // Zeroing forms with a full mask stand where the plain ones read an undefined register, which the

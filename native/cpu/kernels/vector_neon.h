@@ -13,8 +13,8 @@ constexpr uint32_t kPassOutputs = 16;
 constexpr uint32_t kBlockRows = 4;
 
 // Not measured on a processor of this kind.
-constexpr size_t kPrefetchAhead = 8192;
-constexpr size_t prefetched_lines(uint32_t rows) { return rows <= 2 ? 0 : 4; }
+constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
+constexpr bool prefetches_neighbour(uint32_t) { return false; }
 
 struct Vector {
   static constexpr uint32_t lanes = 4;

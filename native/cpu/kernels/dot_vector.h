@@ -56,6 +56,10 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
       for (size_t i = 0; i < pair_bytes; i += 128) {
         __builtin_prefetch(ahead.at + i, 0, 2);
         __builtin_prefetch(ahead.at + i + ahead.second, 0, 2);
+        if constexpr (kPrefetchNear > 0) {
+          __builtin_prefetch(w + kPrefetchNear + i, 0, 3);
+          __builtin_prefetch(w + kPrefetchNear + i + 64, 0, 3);
+        }
       }
       ahead.at += ahead.step;
     }

@@ -13,6 +13,7 @@ constexpr uint32_t kBlockRows = 4;
 
 // As for AVX-512 with BF16 (vector_avx512.h).
 constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
+constexpr size_t kPrefetchNear = 0;
 constexpr bool prefetches_neighbour(uint32_t rows) { return rows <= 5; }
 
 struct Vector {

@@ -12,15 +12,17 @@ namespace {
 constexpr uint32_t kPassOutputs = 32;
 constexpr uint32_t kBlockRows = 8;
 
-// How far ahead of its loads a kernel asks for weights, in bytes, or 0: not at all; and whether the
-// processor brings the neighbour of a line by itself. What has BF16 and uses it here is AMD's
-// (instruction_sets.cc): it is best left alone with one or two rows. Intel's must be asked for each
-// line.
+// How far ahead of its loads a kernel asks for weights, in bytes, or 0: not at all; how far ahead
+// it asks for them once more, then into the first-level cache; and whether the processor brings the
+// neighbour of a line by itself. What has BF16 and uses it here is AMD's (instruction_sets.cc): it
+// is best left alone with one or two rows. Intel's must be asked for each line, twice.
 #if defined(NVIUM_AVX512_BF16)
 constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
+constexpr size_t kPrefetchNear = 0;
 constexpr bool prefetches_neighbour(uint32_t rows) { return rows <= 5; }
 #else
-constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= kBlockRows ? 3072 : 8192; }
+constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= kBlockRows ? 2816 : 8192; }
+constexpr size_t kPrefetchNear = 512;
 constexpr bool prefetches_neighbour(uint32_t) { return false; }
 #endif
 

@@ -31,6 +31,7 @@ std::span<const Fault> hand_over_faults();
 std::span<const Fault> host_faults();
 std::span<const Fault> graph_faults();
 std::span<const Correct> correct_memory();
+std::span<const Correct> correct_parameters();
 std::span<const Correct> correct_sync();
 std::span<const Correct> correct_hand_over();
 std::span<const Correct> correct_host();

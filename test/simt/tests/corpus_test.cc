@@ -104,8 +104,9 @@ int main(int argc, char** argv) {
       });
     }
 
-  for (const auto& group : {corpus::correct_memory(), corpus::correct_sync(),
-                            corpus::correct_hand_over(), corpus::correct_host()})
+  for (const auto& group :
+       {corpus::correct_memory(), corpus::correct_parameters(), corpus::correct_sync(),
+        corpus::correct_hand_over(), corpus::correct_host()})
     for (const corpus::Correct& correct : group) {
       if (!only.empty() && only != correct.name) continue;
       in_all_schedules([&](const Schedule& schedule) {

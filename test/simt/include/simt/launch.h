@@ -7,8 +7,11 @@
 #include <memory>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 
 namespace simt {
+
+inline constexpr size_t kMostParameterBytes = 32764;
 
 struct Launch {
   dim3 grid{1, 1, 1};
@@ -24,15 +27,26 @@ struct Launch {
 
 cudaError_t submit(Launch launch, const cudaLaunchConfig_t& config);
 
+// A kernel with its arguments. It is made in place and never copied: with -ftrivial-auto-var-init
+// g++ 12 clears the holes of automatic objects, and behind an array of structures it takes the
+// wrong bytes for the hole.
+template <class... Parameters>
+struct Call {
+  template <class... Args>
+  explicit Call(void (*k)(Parameters...), Args&&... values)
+      : kernel(k), args(std::forward<Args>(values)...) {}
+
+  void (*kernel)(Parameters...);
+  std::tuple<std::decay_t<Parameters>...> args;
+};
+
 template <class... Parameters, class... Args>
 cudaError_t launch_kernel(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
                           Args&&... args) {
-  struct Call {
-    void (*kernel)(Parameters...);
-    std::tuple<std::decay_t<Parameters>...> args;
-  };
-  auto call =
-      std::make_shared<Call>(Call{kernel, {static_cast<std::decay_t<Parameters>>(args)...}});
+  static_assert(sizeof...(Parameters) == sizeof...(Args));
+  static_assert((0 + ... + sizeof(std::decay_t<Parameters>)) <= kMostParameterBytes);
+  using Call = simt::Call<Parameters...>;
+  auto call = std::make_shared<Call>(kernel, std::forward<Args>(args)...);
   Launch launch;
   launch.kernel = reinterpret_cast<const void*>(kernel);
   launch.invoke = [](void* c) {

@@ -210,11 +210,12 @@ void report_deadlock() {
   report(Kind::deadlock, {as_site(first->place)}, 0, text);
 }
 
-// Flushes subnormals while it lives, in the arithmetic of the kernels.
+// While it lives kernels flush subnormals or do not, as configured, whatever the host does.
 class FlushSubnormals {
  public:
   FlushSubnormals() : saved_(_mm_getcsr()) {
-    if (config().flush_subnormals) _mm_setcsr(saved_ | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);
+    constexpr unsigned kFlushing = _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON;
+    _mm_setcsr(config().flush_subnormals ? saved_ | kFlushing : saved_ & ~kFlushing);
   }
   ~FlushSubnormals() { _mm_setcsr(saved_); }
   FlushSubnormals(const FlushSubnormals&) = delete;

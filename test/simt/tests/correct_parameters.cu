@@ -28,8 +28,8 @@ Draws<kCount> some_draws() {
 
 // A hole behind an array of structures, as parameters of different alignment have.
 template <unsigned kCount>
-__global__ void draws_and_holes(char first, Draws<kCount> draws, uint32_t n, Draw* out,
-                                short last, uint32_t* rest) {
+__global__ void draws_and_holes(char first, Draws<kCount> draws, uint32_t n, Draw* out, short last,
+                                uint32_t* rest) {
   for (uint32_t i = threadIdx.x; i < n; i += blockDim.x) out[i] = draws.draw[i];
   if (threadIdx.x == 0) rest[0] = uint32_t(first), rest[1] = uint32_t(last);
 }
@@ -103,10 +103,8 @@ bool lines_arrive() {
 }
 
 constexpr Correct kCases[] = {
-    {"parameters_of_72_bytes", arrive<3>},
-    {"parameters_of_384_bytes", arrive<16>},
-    {"parameters_of_4_kilobytes", arrive<168>},
-    {"parameters_of_32_kilobytes", arrive<1363>},
+    {"parameters_of_72_bytes", arrive<3>},           {"parameters_of_384_bytes", arrive<16>},
+    {"parameters_of_4_kilobytes", arrive<168>},      {"parameters_of_32_kilobytes", arrive<1363>},
     {"parameters_of_every_alignment", lines_arrive},
 };
 

@@ -1,5 +1,5 @@
-// Around the smallest normal number, 2^-126: equal bits where no intermediate result other than zero
-// is below 2^-125 (docs/numerics.md); below that it is told how many differ.
+// Around the smallest normal number, 2^-126: equal bits where no intermediate result other than
+// zero is below 2^-125 (docs/numerics.md); below that it is told how many differ.
 #include "both.h"
 
 using namespace equality;
@@ -190,12 +190,10 @@ TEST(activations_with_small_results) {
   std::vector<float> silu = range(-86.6f, -80, 60), gelu = range(-13.5f, -10, 60);
   for (const float v : of_exponents(-124, -118)) silu.push_back(v);
   for (const float v : of_exponents(-122, -116)) gelu.push_back(v);
-  same_on_both("silu", [&](Backend& b) {
-    return project(b, DType::f32, biases(silu), Activation::silu);
-  });
-  same_on_both("gelu", [&](Backend& b) {
-    return project(b, DType::f32, biases(gelu), Activation::gelu);
-  });
+  same_on_both("silu",
+               [&](Backend& b) { return project(b, DType::f32, biases(silu), Activation::silu); });
+  same_on_both("gelu",
+               [&](Backend& b) { return project(b, DType::f32, biases(gelu), Activation::gelu); });
 }
 
 namespace {

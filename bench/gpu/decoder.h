@@ -1,0 +1,100 @@
+// A model of a shape and one sequence, to take steps with.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "bench/native/shapes.h"
+#include "device.h"
+#include "native/model/step.h"
+#include "recorder.h"
+
+namespace nvium::bench {
+
+// What steps amounted to.
+struct Tally {
+  double bytes = 0;  // of weights, keys and values read
+  uint64_t tokens = 0, layers = 0;
+  std::array<uint64_t, std::size(kExitShares)> exits{};  // tokens that left at each
+};
+
+class Decoder {
+ public:
+  static constexpr uint32_t kBlocks = 4;
+
+  // Behind `prompt` tokens, of which the last is the first step's row.
+  Decoder(Device& device, const Shape& shape, uint32_t prompt)
+      : recorder_(device.backend),
+        shape_(shape),
+        prompt_(prompt),
+        model_(recorder_, make_plan(shape), source_, Control()) {
+    const Plan& plan = model_.plan();
+    std::vector<uint32_t> fresh;
+    for (uint32_t b = 0; b < kBlocks; b++) fresh.push_back(b);
+    model_.reserve(kBlocks, kBlocks * plan.segments(), fresh, kBlocks * kBlockPositions);
+    s_.frontiers.assign(plan.segments(), 0);
+    for (uint32_t b = 0; b < kBlocks; b++) s_.cache.block.push_back(int32_t(b));
+    s_.cache.spare.assign(kBlocks, kNoBlock);
+    for (uint32_t m = 0; m + 1 < plan.segments(); m++) {
+      BlockTable table = s_.cache;
+      for (int32_t& block : table.block) block += int32_t(m * kBlocks);
+      s_.boundary.push_back(table);
+    }
+    begin(0);
+    s_.frontiers.assign(plan.segments(), 0);
+    prompt_seconds = device.time([&] { flush(model_, {&s_, 1}, Control()); }).done;
+  }
+
+  const char* name() const { return shape_.name; }
+  uint32_t exits() const { return shape_.exits ? uint32_t(std::size(kExitShares)) : 1; }
+  double parameters() const {
+    double sum = 0;
+    for (const TensorPlan& tensor : model_.plan().tensors) sum += double(tensor.rows) * tensor.cols;
+    return sum;
+  }
+  Recorder& recorder() { return recorder_; }
+  double prompt_seconds = 0;
+
+  // Behind the prompt again; `stream` tells the random numbers of this turn from others.
+  void begin(uint32_t stream) {
+    s_.length = prompt_;
+    s_.tokens.resize(prompt_);
+    for (uint32_t i = 0; i < prompt_; i++) s_.tokens[i] = i * 7919 % shape_.vocab;
+    s_.generated.assign(prompt_, 0);
+    for (uint32_t& f : s_.frontiers) f = std::min(f, prompt_ - 1);
+    s_.stream = stream;
+  }
+
+  // Bytes of keys and values are the new row's; rows that wait are left out.
+  void step(Tally& tally) {
+    const StepOptions options;
+    StepResult result;
+    const uint64_t before = model_.work().weight_bytes;
+    nvium::step(model_, {&s_, 1}, {&options, 1}, Control(), {&result, 1});
+    tally.bytes += double(model_.work().weight_bytes - before) +
+                   4.0 * result.layers_run * s_.length * shape_.heads * shape_.head_dim;
+    tally.tokens++;
+    tally.layers += result.layers_run;
+    tally.exits[result.exit - 1]++;
+  }
+
+  // Segment m over `rows` rows behind the prompt.
+  void pass(uint32_t m, uint32_t rows) {
+    s_.length = prompt_ + rows;
+    s_.tokens.resize(s_.length, 1);
+    s_.generated.assign(s_.length, 0);
+    const Advance advance{&s_, prompt_ - 1, prompt_ - 1 + rows};
+    model_.advance(m, {&advance, 1}, Control());
+  }
+
+ private:
+  Recorder recorder_;
+  GeneratedSource source_;
+  const Shape shape_;
+  const uint32_t prompt_;
+  Model model_;
+  Sequence s_;
+};
+
+}  // namespace nvium::bench

@@ -1,40 +1,134 @@
-#!/bin/sh
-# Everything nvium can say on a machine with an NVIDIA GPU and a CUDA 13 toolkit; no Node is needed.
+#!/usr/bin/env bash
+# Everything nvium can say on a machine with an NVIDIA GPU and a CUDA 13 toolkit; no Node is needed. docs/gpu.md
 #
-#   scripts/gpu.sh [result.json] [architecture, such as 90; default: this machine's]
+#   scripts/gpu.sh [--emulated folder] [result.json]
 #
-# Builds the CUDA backend, compares every operation and a model with the CPU bit for bit, runs compute-sanitizer where
-# there is one, and measures. Under ten minutes; what is printed and the file grow as it goes.
+# Builds the CUDA backend, compares it with the CPU bit for bit, measures it, and runs compute-sanitizer where there is one.
+# --emulated takes the programs of a build over the emulator instead: it shows that this script works.
+# Exit status: 0 all is well, 1 something failed, 3 there is no device, 130 interrupted.
+#
+#   NVIUM_CUDA_ARCHITECTURES   what to build for, as CMake names it: "90" or "80-real;90" (default: this machine's GPUs,
+#                              else all)
+#   NVIUM_GPU_SECONDS          the deadline for all (570)
 set -u
-cd "$(dirname "$0")/.."
-result=${1:-gpu.json}
-architecture=${2:-native}
+export LC_ALL=C
+deadline=${NVIUM_GPU_SECONDS:-570}
+
+emulated=""
+if [ "${1:-}" = --emulated ]; then
+  emulated=$(cd "$2" && pwd) || exit 2
+  shift 2
+fi
+result=${1:-}
+case $result in
+  "" | /*) ;;
+  *) result=$PWD/$result ;;
+esac
+cd "$(dirname "$0")/.." || exit 2
+. scripts/gpu/json.sh
+. scripts/gpu/steps.sh
+. scripts/gpu/machine.sh
+[ -d /usr/local/cuda/bin ] && PATH=$PATH:/usr/local/cuda/bin
+
 build=build/gpu
-jobs=$(nproc 2>/dev/null || echo 2)
-failed=0
+folder=${emulated:-$PWD/$build}/gpu
+result=${result:-$folder/result.json}
+program=$build/device_ bench=$build/device_gpu_bench quick=() some=()
+if [ -n "$emulated" ]; then
+  program=$emulated/cuda_ bench=$emulated/gpu_bench_emulated quick=(--quick) some=(embedding)
+fi
+mkdir -p "$folder" && rm -f "$folder"/*.json "$folder"/*.log || exit 2
+trap on_interrupt INT TERM
 
-echo "== build"
-cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DNVIUM_ADDON=OFF -DNVIUM_CUDA=ON \
-  -DCMAKE_CUDA_ARCHITECTURES="$architecture" || exit 1
-cmake --build $build -j "$jobs" --target device_operations_test device_model_test device_gpu_bench || exit 1
+finish() { # exit status
+  write_result true "$1"
+  [ -n "$failed" ] && echo "Failed: $failed"
+  echo "The result is in $result"
+  exit "$1"
+}
 
-for test in operations model; do
-  echo "== $test, against the CPU"
-  $build/device_${test}_test || failed=1
-done
+sections date commit machine device comparisons kernels decoding torch sanitizer
+section[date]=$(json_string "$(date -u +%Y-%m-%dT%H:%M:%SZ)")
+section[commit]=$(describe_commit)
+section[machine]=$(describe_machine)
+write_result false null
 
-sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer 2>/dev/null)
-if [ -n "$sanitizer" ] && [ $failed = 0 ]; then
-  for tool in memcheck racecheck synccheck initcheck; do
-    echo "== compute-sanitizer, $tool"
-    timeout 90 "$sanitizer" --tool $tool --error-exitcode 1 $build/device_operations_test one_column || failed=1
-    timeout 90 "$sanitizer" --tool $tool --error-exitcode 1 $build/device_operations_test several_sequences || failed=1
-  done
+# --- build
+
+if [ -n "$emulated" ]; then
+  leave_out configure "emulated"
+  leave_out build "emulated"
 else
-  echo "== compute-sanitizer is left out"
+  architectures=${NVIUM_CUDA_ARCHITECTURES:-$(own_architectures)}
+  if [ -n "$architectures" ]; then
+    option=-DCMAKE_CUDA_ARCHITECTURES=$architectures
+  else
+    option=-UCMAKE_CUDA_ARCHITECTURES # all
+  fi
+  step configure 60 \
+    cmake -S . -B $build -DCMAKE_BUILD_TYPE=Release -DNVIUM_ADDON=OFF -DNVIUM_CUDA=ON "$option"
+  [ "$outcome" = passed ] || finish 1
+  step build 400 cmake --build $build -j "$(nproc)" \
+    --target device_operations_test device_boundary_test device_model_test device_gpu_bench
+  [ "$outcome" = passed ] || finish 1
 fi
 
-echo "== benchmark"
-timeout 300 $build/device_gpu_bench --json "$result" || failed=1
-[ $failed = 0 ] && echo "All is well: $result" || echo "Something failed; see above."
-exit $failed
+step device 60 "$bench" device --json "$folder/device.json"
+section[device]=$(content "$folder/device.json")
+if [ "$status" = 3 ]; then
+  for name in comparisons kernels decoding torch sanitizer; do section[$name]=$(json_missing "no device"); done
+  finish 3
+fi
+[ "$outcome" = passed ] || finish 1
+
+# --- comparisons with the CPU
+
+members=()
+compare() { # name filter…
+  step "compare $1" 60 "${program}$1_test" "${@:2}"
+  members+=("$1" "$(json_tests "$log" "$outcome")")
+  section[comparisons]=$(json_object "${members[@]}")
+}
+compare operations "${some[@]}"
+compare boundary
+compare model
+
+# --- speed
+
+members=()
+for part in products attention exits; do
+  step "$part" 60 "$bench" $part --json "$folder/$part.json" "${quick[@]}"
+  members+=("$part" "$(content "$folder/$part.json")")
+  section[kernels]=$(json_object "${members[@]}")
+done
+step decode 150 "$bench" decode --json "$folder/decode.json" "${quick[@]}"
+section[decoding]=$(content "$folder/decode.json")
+
+if [ -z "$(command -v python3)" ]; then
+  leave_out torch "there is no python3"
+else
+  step torch 90 python3 bench/gpu/torch_peer.py --json "$folder/torch.json" "${quick[@]}"
+fi
+section[torch]=$(content "$folder/torch.json")
+
+# --- compute-sanitizer, last, for it takes what time is left
+
+sanitizer=$(command -v compute-sanitizer)
+if [ -n "$emulated" ] || [ -z "$sanitizer" ]; then
+  leave_out compute-sanitizer "$([ -n "$emulated" ] && echo emulated || echo it was not found)"
+  section[sanitizer]=$(content "")
+else
+  members=()
+  sanitize() { # tool program filter…
+    step "$1 $2" 60 "$sanitizer" --tool "$1" --error-exitcode 1 "${program}$2_test" "${@:3}"
+    members+=("$1 $2" "$(json_tests "$log" "$outcome")")
+    section[sanitizer]=$(json_object "${members[@]}")
+  }
+  for tool in memcheck racecheck synccheck initcheck; do
+    sanitize $tool operations one_column several_sequences routers draws_among
+    sanitize $tool model
+  done
+fi
+
+[ -z "$failed" ] && finish 0
+finish 1

@@ -5,7 +5,8 @@
 //   gpu_bench device|products|attention|exits|decode|all [--json file] [--quick]
 //
 // `device` only says which it is. With --quick every part runs once over a tiny shape: it shows
-// that the parts work, not what they cost. Exit status 3: there is no device.
+// that the parts work, not what they cost. Exit status 3: there is no device, and the file says
+// why.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -27,12 +28,13 @@ constexpr int kNoDevice = 3;
 constexpr Shape kTiny{"tiny", 4, 64, 96, 4, 16, 300, true};
 constexpr Shape kTinyDense{"tiny-dense", 4, 64, 128, 4, 16, 300, false};
 
+// What was not found out is zero.
 Row describe(int device) {
-  cudaDeviceProp p;
+  cudaDeviceProp p{};
   int driver = 0, runtime = 0;
-  cuda::check(cudaGetDeviceProperties(&p, device), "asking for the device's properties");
-  cuda::check(cudaDriverGetVersion(&driver), "asking for the driver's version");
-  cuda::check(cudaRuntimeGetVersion(&runtime), "asking for the runtime's version");
+  cudaGetDeviceProperties(&p, device);
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
   const auto version = [](int v) {
     return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10);
   };
@@ -80,21 +82,21 @@ int main(int argc, char** argv) {
   }
   bool quick = false;
   for (int i = 1; i < argc; i++) quick |= std::strcmp(argv[i], "--quick") == 0;
-  Report report(json_file(argc, argv));
+  const std::string file = json_file(argc, argv);
   const CudaState state = cuda::query();
-  if (!state.available) {
-    report.device(Row().add("missing", state.reason));
-    return kNoDevice;
+  if (!state.available || part == "device") {
+    const Row row = state.available ? describe(state.device) : Row().add("missing", state.reason);
+    std::printf("%s\n", row.text().c_str());
+    write_file(file, row.text() + "\n");
+    return state.available ? 0 : kNoDevice;
   }
+  Report report(file, describe(state.device));
   try {
-    report.device(describe(state.device));
     cuda::CudaBackend backend(state.device);
-    if (part != "device") {
-      backend.enter([&] {
-        Device device(backend, report, quick);
-        run(part, device);
-      });
-    }
+    backend.enter([&] {
+      Device device(backend, report, quick);
+      run(part, device);
+    });
     report.finish();
   } catch (const Failure& failure) {
     report.add("errors", Row().add("code", failure.code).add("message", failure.message));

@@ -45,13 +45,19 @@ class Row {
   std::string members_;
 };
 
+// Under another name first: whoever looks finds the old file or the new one. No name: nowhere.
+inline void write_file(const std::string& file, const std::string& text) {
+  if (file.empty()) return;
+  const std::string fresh = file + ".new";
+  std::FILE* out = std::fopen(fresh.c_str(), "w");
+  if (out == nullptr) return;
+  std::fputs(text.c_str(), out);
+  if (std::fclose(out) == 0) std::rename(fresh.c_str(), file.c_str());
+}
+
 class Report {
  public:
-  explicit Report(std::string file) : file_(std::move(file)) {}
-
-  void device(const Row& row) {
-    device_ = row.text();
-    std::printf("device: %s\n", device_.c_str());
+  Report(std::string file, const Row& device) : file_(std::move(file)), device_(device.text()) {
     write();
   }
 
@@ -86,24 +92,15 @@ class Report {
     return tables_.emplace_back(table, "").second;
   }
 
-  // Under another name first: whoever looks finds the old file or the new one.
   void write() const {
     std::fflush(stdout);
-    if (file_.empty()) return;
-    const std::string fresh = file_ + ".new";
-    std::FILE* out = std::fopen(fresh.c_str(), "w");
-    if (out == nullptr) return;
-    std::fprintf(out, "{\n  \"finished\": %s,\n  \"device\": %s", finished_ ? "true" : "false",
-                 device_.empty() ? "null" : device_.c_str());
-    for (const auto& [name, rows] : tables_) {
-      std::fprintf(out, ",\n  \"%s\": [%s]", name.c_str(), rows.c_str());
-    }
-    std::fputs("\n}\n", out);
-    if (std::fclose(out) == 0) std::rename(fresh.c_str(), file_.c_str());
+    std::string text = std::string("{\n  \"finished\": ") + (finished_ ? "true" : "false");
+    text += ",\n  \"device\": " + device_;
+    for (const auto& [name, rows] : tables_) text += ",\n  \"" + name + "\": [" + rows + "]";
+    write_file(file_, text + "\n}\n");
   }
 
-  const std::string file_;
-  std::string device_;
+  const std::string file_, device_;
   std::vector<std::pair<std::string, std::string>> tables_;
   bool finished_ = false;
 };

@@ -1,5 +1,5 @@
 // A minimal test harness: TEST(name) { … } registers a test, CHECK and CHECK_EQ report and go on.
-// The program runs every test, or those whose name contains its first argument.
+// The program runs every test, or those whose name contains one of its arguments.
 #ifndef NVIUM_TEST_NATIVE_TESTING_H_
 #define NVIUM_TEST_NATIVE_TESTING_H_
 
@@ -56,8 +56,11 @@ void check_equal(const char* file, int line, const char* text, const A& a, const
 // Weak, so that a program may consist of several files.
 __attribute__((weak)) int main(int argc, char** argv) {
   int passed = 0, failed = 0;
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // whoever waits sees how far it is
   for (const testing::Test& test : testing::tests()) {
-    if (argc > 1 && !std::strstr(test.name, argv[1])) continue;
+    bool wanted = argc == 1;
+    for (int i = 1; i < argc; i++) wanted |= std::strstr(test.name, argv[i]) != nullptr;
+    if (!wanted) continue;
     testing::failures = 0;
     try {
       test.run();

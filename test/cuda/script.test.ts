@@ -1,0 +1,138 @@
+// scripts/gpu.sh over programs that stand in for those of a GPU: whatever they do, it writes one whole file that says so.
+import { spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+
+interface Step {
+  name: string;
+  result: string;
+  reason: string;
+}
+interface Result {
+  finished: boolean;
+  exitStatus: number | null;
+  failed: string[];
+  steps: Step[];
+  device: { name?: string; missing?: string };
+  comparisons: Record<string, { result: string; passed: string[]; failed: string[] }>;
+  kernels: Record<string, { part?: string; missing?: string }>;
+  decoding: { part?: string; missing?: string };
+  torch: object;
+  sanitizer: object;
+  commit: object;
+  machine: { processors: number };
+  date: string;
+}
+
+const root = mkdtempSync(join(tmpdir(), "nvium-gpu-"));
+afterAll(() => rmSync(root, { recursive: true }));
+
+const bench = `[ "$1" = device ] && echo '{"name": "a device"}' >"$3" || printf '{"part": "%s"}' "$1" >"$3"`;
+const comparison = String.raw`echo 'ok   one'; echo 'note "quoted" \ back'; echo '1 passed, 0 failed'`;
+let folders = 0;
+
+function run(
+  programs: Record<string, string>,
+  seconds = 60,
+): { status: number | null; result: Result } {
+  const folder = join(root, String(folders++));
+  mkdirSync(folder);
+  const all = {
+    gpu_bench_emulated: bench,
+    cuda_operations_test: comparison,
+    cuda_boundary_test: comparison,
+    cuda_model_test: comparison,
+    ...programs,
+  };
+  for (const [name, text] of Object.entries(all)) {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${text}\n`);
+    chmodSync(join(folder, name), 0o755);
+  }
+  const file = join(folder, "result.json");
+  const { status } = spawnSync("scripts/gpu.sh", ["--emulated", folder, file], {
+    env: { ...process.env, NVIUM_GPU_SECONDS: String(seconds) },
+    stdio: "ignore",
+  });
+  return { status, result: JSON.parse(readFileSync(file, "utf8")) as Result };
+}
+
+const step = (result: Result, name: string) => result.steps.find((one) => one.name === name);
+
+test("all sections of a run without failures", () => {
+  const { status, result } = run({});
+  expect(status).toBe(0);
+  expect(result).toMatchObject({ finished: true, exitStatus: 0, failed: [] });
+  expect(result.device.name).toBe("a device");
+  expect(Object.keys(result.comparisons)).toEqual(["operations", "boundary", "model"]);
+  expect(result.comparisons.model).toEqual({
+    result: "passed",
+    passed: ["one"],
+    failed: [],
+    details: [],
+    notes: ['"quoted" \\ back'],
+  });
+  expect(Object.values(result.kernels).map(({ part }) => part)).toEqual([
+    "products",
+    "attention",
+    "exits",
+  ]);
+  expect(result.decoding.part).toBe("decode");
+  expect(result.machine.processors).toBeGreaterThan(0);
+  expect(Date.parse(result.date)).toBeGreaterThan(0);
+  for (const section of ["torch", "sanitizer", "commit"] as const)
+    expect(result[section]).toBeTypeOf("object");
+});
+
+test("a comparison that fails is named, and the rest still runs", () => {
+  const { status, result } = run({
+    cuda_model_test: "echo '  model: 3 bytes differ'; echo 'FAIL two'; exit 1",
+  });
+  expect(status).toBe(1);
+  expect(result).toMatchObject({ finished: true, exitStatus: 1, failed: ["compare model"] });
+  expect(result.comparisons.model).toMatchObject({
+    result: "failed",
+    failed: ["two"],
+    details: ["model: 3 bytes differ"],
+  });
+  expect(result.decoding.part).toBe("decode");
+});
+
+test("a part that dies or hangs leaves the others", () => {
+  const { status, result } = run(
+    {
+      gpu_bench_emulated: `case $1 in products) kill -SEGV $$ ;; decode) sleep 60 ;; *) ${bench} ;; esac`,
+    },
+    4,
+  );
+  expect(status).toBe(1);
+  expect(result.failed).toEqual(expect.arrayContaining(["products", "decode"]));
+  expect(result.kernels.products?.missing).toMatch(/^failed, /);
+  expect(result.kernels.attention?.part).toBe("attention");
+  expect(step(result, "decode")?.result).toBe("timed out");
+  expect(result.decoding.missing).toMatch(/^timed out, /);
+});
+
+test("where there is no device every section says so", () => {
+  const { status, result } = run({
+    gpu_bench_emulated: `echo '{"missing": "no driver"}' >"$3"; exit 3`,
+  });
+  expect(status).toBe(3);
+  expect(result).toMatchObject({
+    finished: true,
+    exitStatus: 3,
+    failed: [],
+    device: { missing: "no driver" },
+  });
+  for (const section of ["comparisons", "kernels", "decoding", "torch", "sanitizer"] as const) {
+    expect(result[section]).toEqual({ missing: "no device" });
+  }
+});
+
+test("a device that cannot be asked ends the run", () => {
+  const { status, result } = run({ gpu_bench_emulated: "exit 1" });
+  expect(status).toBe(1);
+  expect(result.failed).toEqual(["device"]);
+  expect(result.decoding.missing).toBe("it was not reached");
+});

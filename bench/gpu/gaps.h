@@ -1,22 +1,31 @@
 // What of a step is not kernels.
 #pragma once
 
+#include <map>
 #include <string>
+#include <utility>
 
 #include "decoder.h"
+#include "trace.h"
 
 namespace nvium::bench {
 
-// The time of a step beside the kernels in it, each kind run again by itself without pause.
-inline void gaps(Device& device, Decoder& d) {
-  constexpr uint32_t kStream = 0;
-  const uint32_t steps = device.quick ? 1 : 32;
+inline constexpr uint32_t kStream = 0;
+
+inline uint32_t steps_of(const Device& device) { return device.quick ? 1 : 32; }
+
+inline void take_steps(Decoder& d, uint32_t steps) {
+  Tally tally;
+  d.begin(kStream);
+  for (uint32_t i = 0; i < steps; i++) d.step(tally);
+}
+
+// The time of a step beside the kernels in it, each kind run again by itself without pause. What
+// the device needs between two kernels of a kind counts as theirs. Gives the seconds of a step.
+inline double replay(Device& device, Decoder& d) {
+  const uint32_t steps = steps_of(device);
   Recorder& recorder = d.recorder();
-  const auto run = [&] {
-    Tally tally;
-    d.begin(kStream);
-    for (uint32_t i = 0; i < steps; i++) d.step(tally);
-  };
+  const auto run = [&] { take_steps(d, steps); };
   run();
   std::vector<double> times, waited;
   for (int round = 0; round < device.rounds(7); round++) {
@@ -44,14 +53,44 @@ inline void gaps(Device& device, Decoder& d) {
   device.report.add("steps", Row()
                                  .add("model", d.name())
                                  .add("us", step * 1e6)
-                                 .add("kernelsUs", sum * 1e6)
+                                 .add("kindsUs", sum * 1e6)
                                  .add("gaps", 1 - sum / step)
                                  .add("waits", waits_a_step)
                                  .add("hostHeldUs", median(waited) * 1e6)
                                  .add("issuingUs", issuing * 1e6));
-  device.report.target(std::string(d.name()) + ": launch gaps, of a step", 1 - sum / step,
+  return step;
+}
+
+// The same steps as the device itself counted. Tracing costs the host time but not the kernels, so
+// they are compared with a step of `seconds` that was not traced.
+inline void count_gaps(Device& device, Decoder& d, double seconds) {
+  const uint32_t steps = steps_of(device);
+  const Trace traced = trace([&] { device.time([&] { take_steps(d, steps); }); });
+  if (!traced.missing.empty()) {
+    device.report.add("gaps", Row().add("model", d.name()).add("missing", traced.missing));
+    return;
+  }
+  std::map<std::string, std::pair<uint64_t, uint64_t>> kernels;  // calls, nanoseconds
+  for (const Interval& interval : traced.intervals) {
+    auto& [calls, time] = kernels[interval.name];
+    calls++;
+    time += interval.end - interval.begin;
+  }
+  for (const auto& [name, cost] : kernels) {
+    device.report.add("traced", Row()
+                                    .add("model", d.name())
+                                    .add("kernel", name)
+                                    .add("callsAStep", double(cost.first) / steps)
+                                    .add("usAStep", double(cost.second) / steps / 1e3));
+  }
+  const double running = double(busy(traced.intervals)) / steps / 1e9;
+  device.report.add("gaps", Row()
+                                .add("model", d.name())
+                                .add("us", seconds * 1e6)
+                                .add("busyUs", running * 1e6)
+                                .add("gaps", 1 - running / seconds));
+  device.report.target(std::string(d.name()) + ": launch gaps, of a step", 1 - running / seconds,
                        "<=", 0.10);
-  d.begin(kStream);
 }
 
 }  // namespace nvium::bench

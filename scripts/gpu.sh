@@ -28,11 +28,11 @@ cd "$(dirname "$0")/.." || exit 2
 . scripts/gpu/json.sh
 . scripts/gpu/steps.sh
 . scripts/gpu/machine.sh
-[ -d /usr/local/cuda/bin ] && PATH=$PATH:/usr/local/cuda/bin
+PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
 
 build=build/gpu
-folder=${emulated:-$PWD/$build}/gpu
-result=${result:-$folder/result.json}
+folder=${emulated:-$PWD/$build}/steps
+result=${result:-${emulated:-$PWD/$build}/gpu.json}
 program=$build/device_ bench=$build/device_gpu_bench quick=() some=()
 if [ -n "$emulated" ]; then
   program=$emulated/cuda_ bench=$emulated/gpu_bench_emulated quick=(--quick) some=(embedding)
@@ -113,9 +113,9 @@ section[torch]=$(content "$folder/torch.json")
 
 # --- compute-sanitizer, last, for it takes what time is left
 
-sanitizer=$(command -v compute-sanitizer)
-if [ -n "$emulated" ] || [ -z "$sanitizer" ]; then
-  leave_out compute-sanitizer "$([ -n "$emulated" ] && echo emulated || echo it was not found)"
+sanitizer=$(command -v "${emulated:+$emulated/}compute-sanitizer")
+if [ -z "$sanitizer" ]; then
+  leave_out compute-sanitizer "it was not found"
   section[sanitizer]=$(content "")
 else
   members=()

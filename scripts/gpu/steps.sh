@@ -69,7 +69,7 @@ step() {
   case $status in
     0) outcome="passed" ;;
     3) outcome="left out" reason="it says why" ;;
-    124 | 137) outcome="timed out" reason="after $limit s" ;;
+    124 | 137) outcome="timed out" reason="after $((limit > 0 ? limit : 0)) s" ;;
     *) outcome="failed" reason="exit status $status" ;;
   esac
   keep_step "$name" $((SECONDS - begin))

@@ -20,7 +20,7 @@ interface Result {
   kernels: Record<string, { part?: string; missing?: string }>;
   decoding: { part?: string; missing?: string };
   torch: object;
-  sanitizer: object;
+  sanitizer: Record<string, { result: string; details: string[] }>;
   commit: object;
   machine: { processors: number };
   date: string;
@@ -83,6 +83,24 @@ test("all sections of a run without failures", () => {
   expect(Date.parse(result.date)).toBeGreaterThan(0);
   for (const section of ["torch", "sanitizer", "commit"] as const)
     expect(result[section]).toBeTypeOf("object");
+});
+
+test("every tool of compute-sanitizer over both programs", () => {
+  const summary = "echo '========= ERROR SUMMARY: 0 errors'";
+  const { status, result } = run({
+    "compute-sanitizer": `case "$2 $5" in "racecheck "*model_test) exit 1 ;; esac; shift 4; "$@"; ${summary}`,
+  });
+  expect(status).toBe(1);
+  expect(result.failed).toEqual(["racecheck model"]);
+  const tools = ["memcheck", "racecheck", "synccheck", "initcheck"];
+  expect(Object.keys(result.sanitizer)).toEqual(
+    tools.flatMap((tool) => [`${tool} operations`, `${tool} model`]),
+  );
+  expect(result.sanitizer["memcheck model"]).toMatchObject({
+    result: "passed",
+    passed: ["one"],
+    details: ["========= ERROR SUMMARY: 0 errors"],
+  });
 });
 
 test("a comparison that fails is named, and the rest still runs", () => {

@@ -96,6 +96,7 @@ int main(int argc, char** argv) {
     backend.enter([&] {
       Device device(backend, report, quick);
       run(part, device);
+      device.measure_copy();
     });
     report.finish();
   } catch (const Failure& failure) {

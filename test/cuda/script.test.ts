@@ -122,7 +122,7 @@ test("a part that dies or hangs leaves the others", () => {
     {
       gpu_bench_emulated: `case $1 in products) kill -SEGV $$ ;; decode) sleep 60 ;; *) ${bench} ;; esac`,
     },
-    4,
+    6,
   );
   expect(status).toBe(1);
   expect(result.failed).toEqual(expect.arrayContaining(["products", "decode"]));

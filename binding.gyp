@@ -23,7 +23,7 @@
         "-Wextra",
         "-Wno-missing-field-initializers"
       ],
-      "ldflags": ["-Wl,--exclude-libs,ALL", "-static-libstdc++"],
+      "ldflags": ["-static-libstdc++", "-Wl,--gc-sections", "-Wl,--version-script=../native/binding/exports.map"],
       "xcode_settings": {
         "CLANG_CXX_LANGUAGE_STANDARD": "c++20",
         "GCC_ENABLE_CPP_EXCEPTIONS": "YES",

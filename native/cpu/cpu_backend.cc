@@ -15,21 +15,28 @@ namespace nvium::cpu {
 namespace {
 
 // Rows and elements below which waking the team costs more than it saves.
-constexpr uint32_t kLeastRows = 4;
+constexpr uint32_t kLeastRows = 2;
 constexpr uint32_t kLeastElements = 4096;
 
-float element(const Matrix& m, uint32_t row, uint32_t col) {
-  const std::byte* tile = m.tiles + row / kTileRows * m.tile_bytes();
-  const size_t index = tile_index(m.type, row % kTileRows, col);
+// Row `row` of a matrix as fp32.
+template <class Element, class Widen>
+void read_row(const Matrix& m, uint32_t row, const Widen& widen, float* output) {
+  const auto* tile = reinterpret_cast<const Element*>(m.tiles + row / kTileRows * m.tile_bytes());
+  for (uint32_t c = 0; c < m.cols; c++) {
+    output[c] = widen(tile[tile_index(m.type, row % kTileRows, c)]);
+  }
+}
+
+void read_row(const Matrix& m, uint32_t row, float* output) {
   switch (m.type) {
     case DType::bf16:
-      return numerics::bf16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
+      return read_row<uint16_t>(m, row, numerics::bf16_to_float, output);
     case DType::f16:
-      return numerics::f16_to_float(reinterpret_cast<const uint16_t*>(tile)[index]);
+      return read_row<uint16_t>(m, row, numerics::f16_to_float, output);
     case DType::f32:
-      return reinterpret_cast<const float*>(tile)[index];
+      return read_row<float>(
+          m, row, [](float x) { return x; }, output);
   }
-  return 0;
 }
 
 // The k largest logits as token ids in ascending order: by logit descending, then id ascending.
@@ -93,9 +100,7 @@ void CpuBackend::zero(void* device, size_t bytes) { std::memset(device, 0, bytes
 void CpuBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) {
   share(uint32_t(tokens.size()), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
     for (uint32_t r = begin; r < end; r++) {
-      for (uint32_t c = 0; c < table.cols; c++) {
-        output[size_t(r) * table.cols + c] = element(table, tokens[r], c);
-      }
+      read_row(table, tokens[r], output + size_t(r) * table.cols);
     }
   });
 }

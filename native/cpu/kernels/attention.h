@@ -123,7 +123,7 @@ void attend_unit(const AttentionUnit& unit) {
   for (uint32_t pair = 0; pair < group; pair++) {
     const float* query =
         a.qkv + (unit.span->first_row + row_of(pair)) * row_width + size_t(head_of(pair)) * dim;
-    store_operand(shape.type, queries, group, pair, dim, [=](uint32_t i) { return query[i]; });
+    store_operand(shape.type, queries, group, pair, dim, [=](size_t i) { return query[i]; });
   }
 
   const uint32_t last_block = (unit.span->begin + row_of(group - 1)) / kBlockPositions;
@@ -161,7 +161,7 @@ void attend_unit(const AttentionUnit& unit) {
         for (uint32_t i = 0; i < kBlockPositions; i++) w[i] = 0.0f;
       }
       store_operand(shape.type, probabilities, group, pair, kBlockPositions,
-                    [=](uint32_t i) { return w[i]; });
+                    [=](size_t i) { return w[i]; });
     }
     float* target = b == 0 ? output : block_output;
     for (uint32_t t = 0; t < shape.value_tiles(); t++) {

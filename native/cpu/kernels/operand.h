@@ -38,22 +38,23 @@ inline size_t operand_row_bytes(DType type) {
 }
 
 // Stores row `row` of `rows`; `value(i)` is its element i, which does not lie in the operand.
+// (Indices are size_t: sums of 32-bit ones may wrap, which keeps the compiler from vectors.)
 template <DType type, class Value>
 inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint32_t cols,
                           const Value& value) {
-  constexpr uint32_t kChunk = numerics::kDotChunk;
+  constexpr size_t kChunk = numerics::kDotChunk;
   std::byte* at = operand + row * kOperandRowBytes<type>;
-  for (uint32_t begin = 0; begin < cols; begin += kChunk) {
-    const uint32_t count = cols - begin < kChunk ? cols - begin : kChunk;
+  for (size_t begin = 0; begin < cols; begin += kChunk) {
+    const size_t count = cols - begin < kChunk ? cols - begin : kChunk;
     if constexpr (type == DType::bf16 && kBf16Pairs) {
       uint16_t* out = reinterpret_cast<uint16_t*>(at);
 #pragma GCC ivdep
-      for (uint32_t i = 0; i < count; i++) out[i] = numerics::bf16_from_float(value(begin + i));
+      for (size_t i = 0; i < count; i++) out[i] = numerics::bf16_from_float(value(begin + i));
       if (count & 1) out[count] = 0;
     } else {
       float* out = reinterpret_cast<float*>(at);
 #pragma GCC ivdep
-      for (uint32_t i = 0; i < count; i++) {
+      for (size_t i = 0; i < count; i++) {
         const float x = value(begin + i);
         out[i] = type == DType::bf16 ? numerics::round_to_bf16(x) : x;
       }

@@ -19,19 +19,19 @@ void pack_rows(const Pack& pack, uint32_t first, uint32_t last) {
     const float* input = pack.input + size_t(row) * cols;
     if (pack.norm == nullptr) {
       store_operand(pack.type, pack.operand, pack.rows, row, cols,
-                    [=](uint32_t i) { return input[i]; });
+                    [=](size_t i) { return input[i]; });
       continue;
     }
     const float scale = row_scale(input, cols, pack.epsilon);
     const float* norm = pack.norm;
     if (pack.normed != nullptr) {
       float* normed = pack.normed + size_t(row) * cols;
-      for (uint32_t i = 0; i < cols; i++) {
+      for (size_t i = 0; i < cols; i++) {
         normed[i] = numerics::normalised(input[i], scale, norm[i]);
       }
     }
     store_operand(pack.type, pack.operand, pack.rows, row, cols,
-                  [=](uint32_t i) { return numerics::normalised(input[i], scale, norm[i]); });
+                  [=](size_t i) { return numerics::normalised(input[i], scale, norm[i]); });
   }
 }
 

@@ -186,8 +186,8 @@ class Backend {
   // the blocks, and attends: every row over positions [0, its own].
   virtual void attend(const Attention& attention) = 0;
   virtual void route(const Routing& routing) = 0;
-  // Draws one token a row from the projection's logits; `output` of the projection is scratch for
-  // them.
+  // Draws one token a row from the projection's logits; `output` of the projection is room for
+  // them, used where they must all be there at once (top-k).
   virtual void draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) = 0;
   virtual void mix(const Mixture& mixture) = 0;
   // Whether all values are finite.

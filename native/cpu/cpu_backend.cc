@@ -1,7 +1,6 @@
 #include "cpu_backend.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstring>
 
 #include "../numerics/environment.h"
@@ -105,12 +104,18 @@ void CpuBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, fl
   });
 }
 
-void CpuBackend::project(const Projection& p) {
+std::byte* CpuBackend::pack(const Projection& p, size_t more) {
   const Matrix& m = *p.matrix;
-  std::byte* operand = scratch(operand_bytes(p.rows, m.cols));
+  const size_t bytes = operand_bytes(p.rows, m.cols);
+  std::byte* operand = scratch(bytes + more);
   const Pack pack{m.type, p.input, p.norm, p.epsilon, p.normed, p.rows, m.cols, operand};
   share(p.rows, kLeastRows,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });
+  return operand;
+}
+
+void CpuBackend::project(const Projection& p) {
+  const std::byte* operand = pack(p, 0);
   share(ceil_div(p.width, kTileRows), 2,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.project(p, operand, begin, end); });
 }
@@ -189,36 +194,76 @@ void CpuBackend::route(const Routing& r) {
 }
 
 void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) {
-  project(head);
   const uint32_t vocab = head.width;
+  const auto keeps_some = [&](const Draw& draw) {
+    return draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0;
+  };
+  if (std::none_of(draws.begin(), draws.end(), keeps_some))
+    return draw_from_tiles(head, draws, tokens);
+  project(head);
   for (size_t r = 0; r < draws.size(); r++) {
-    tokens[r] = draw_row(head.output + r * vocab, vocab, draws[r]);
+    const float* logits = head.output + r * vocab;
+    const Draw& draw = draws[r];
+    if (!finite(logits, vocab)) {
+      tokens[r] = kNoToken;
+    } else if (keeps_some(draw)) {
+      const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
+      tokens[r] = kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
+    } else {
+      tokens[r] = kernels_.draw(logits, draw, 0, vocab).token;
+    }
   }
 }
 
-uint32_t CpuBackend::draw_row(const float* logits, uint32_t vocab, const Draw& draw) {
-  if (draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0) {
-    if (!finite(logits, vocab)) return kNoToken;
-    const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
-    return kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
-  }
-  // A thread's best of its own share; shares ascend, so a tie goes to the earlier one.
-  std::vector<Best> best(team_.size(), Best{0, kNoToken});
-  std::atomic<bool> finite{true};
-  share(ceil_div(vocab, 4), kLeastElements / 4, [&](uint32_t begin, uint32_t end, uint32_t id) {
-    const uint32_t first = begin * 4, last = std::min(end * 4, vocab);
-    if (!kernels_.finite(logits + first, last - first)) {
-      finite.store(false, std::memory_order_relaxed);
-    } else {
-      best[id] = kernels_.draw(logits, draw, first, last);
+// The logits of kDrawTokens tokens at a time are drawn from while they are in the cache, and never
+// reach memory.
+void CpuBackend::draw_from_tiles(const Projection& head, std::span<const Draw> draws,
+                                 uint32_t* tokens) {
+  struct Found {
+    Best best;
+    bool finite;
+
+    void take(const Best& other) {  // of later tokens, so that a tie stays with the earlier
+      if (best.token == kNoToken || other.score > best.score) best = other;
+    }
+  };
+  constexpr uint32_t kRun = kDrawTokens / kTileRows;
+  const uint32_t rows = head.rows, threads = team_.size();
+  const size_t operand_size = operand_bytes(rows, head.matrix->cols);
+  const size_t run_size = size_t(rows) * kDrawTokens * sizeof(float);
+  std::byte* const operand = pack(head, threads * (run_size + rows * sizeof(Found)));
+  std::byte* const runs = operand + operand_size;
+  Found* const found = reinterpret_cast<Found*>(runs + threads * run_size);
+  std::fill_n(found, size_t(threads) * rows, Found{{0, kNoToken}, true});
+  share(head.matrix->tile_count(), 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
+    float* logits = reinterpret_cast<float*>(runs + id * run_size);
+    for (uint32_t t = begin; t < end; t += kRun) {
+      const uint32_t tiles = std::min(kRun, end - t), first = t * kTileRows;
+      Matrix some = *head.matrix;
+      some.tiles += t * some.tile_bytes();
+      Projection run = head;
+      run.matrix = &some;
+      if (run.bias != nullptr) run.bias += first;
+      run.output = logits;
+      run.width = std::min(head.width, first + tiles * kTileRows) - first;
+      kernels_.project(run, operand, 0, tiles);
+      for (uint32_t r = 0; r < rows; r++) {
+        Found& of_row = found[size_t(id) * rows + r];
+        const float* row = logits + size_t(r) * run.width;
+        of_row.finite = of_row.finite && kernels_.finite(row, run.width);
+        if (of_row.finite) of_row.take(kernels_.draw(row, draws[r], first, first + run.width));
+      }
     }
   });
-  if (!finite) return kNoToken;
-  Best all{0, kNoToken};
-  for (const Best& b : best) {
-    if (b.token != kNoToken && (all.token == kNoToken || b.score > all.score)) all = b;
+  for (uint32_t r = 0; r < rows; r++) {
+    Found all = found[r];
+    for (uint32_t id = 1; id < threads; id++) {
+      const Found& other = found[size_t(id) * rows + r];
+      all.finite = all.finite && other.finite;
+      if (other.best.token != kNoToken) all.take(other.best);
+    }
+    tokens[r] = all.finite ? all.best.token : kNoToken;
   }
-  return all.token;
 }
 
 void CpuBackend::mix(const Mixture& m) {

@@ -14,7 +14,7 @@ namespace nvium::cpu {
 struct Options {
   uint32_t threads = 0;              // 0: one for each processor the process may use
   bool place = true;                 // keep each thread to a processor of its own
-  std::string_view instruction_set;  // empty: the widest available
+  std::string_view instruction_set;  // empty: the fastest available
 };
 
 class CpuBackend final : public Backend {
@@ -49,7 +49,9 @@ class CpuBackend final : public Backend {
   template <class Work>
   void share(uint32_t count, uint32_t least, const Work& work);
   std::byte* scratch(size_t bytes);
-  uint32_t draw_row(const float* logits, uint32_t vocab, const Draw& draw);
+  // The rows of a projection as an operand in scratch, `more` bytes of which follow it.
+  std::byte* pack(const Projection& projection, size_t more);
+  void draw_from_tiles(const Projection& head, std::span<const Draw> draws, uint32_t* tokens);
 
   const Kernels& kernels_;
   Team team_;

@@ -52,6 +52,9 @@ struct Best {
   uint32_t token;
 };
 
+// Tokens that are drawn from together.
+constexpr uint32_t kDrawTokens = 256;
+
 struct Kernels {
   const char* name;
 
@@ -65,8 +68,8 @@ struct Kernels {
   // value into the blocks.
   void (*append)(const Attention& attention, const Span& span, uint32_t kv_head);
   void (*attend)(const AttentionUnit& unit);
-  // The best of tokens [first, last), `first` a multiple of 4. `kept`: a sorted list of the only
-  // tokens allowed, or null.
+  // The best of tokens [first, last), whose logits these are; `first` is a multiple of 4.
+  // draw_kept: of `count` tokens `kept`, in ascending order, from all logits.
   Best (*draw)(const float* logits, const Draw& draw, uint32_t first, uint32_t last);
   Best (*draw_kept)(const float* logits, const Draw& draw, const uint32_t* kept, uint32_t count);
   float (*maximum)(const float* values, size_t count);

@@ -28,16 +28,14 @@ inline void take_best(const float* scores, uint32_t count, uint32_t first, Best*
 
 constexpr float kLowest = -__builtin_inff();
 
-// Tokens a pass of the noise loop covers.
-constexpr uint32_t kDrawTokens = 256;
-
 Best draw_range(const float* logits, const Draw& draw, uint32_t first, uint32_t last) {
   Best best{kLowest, kNoToken};
   float scores[kDrawTokens];
   for (uint32_t begin = first; begin < last; begin += kDrawTokens) {
     const uint32_t count = last - begin < kDrawTokens ? last - begin : kDrawTokens;
+    const float* row = logits + (begin - first);
     if (draw.temperature == 0) {
-      take_best(logits + begin, count, begin, &best);
+      take_best(row, count, begin, &best);
       continue;
     }
     uint32_t words[kDrawTokens];
@@ -50,7 +48,7 @@ Best draw_range(const float* logits, const Draw& draw, uint32_t first, uint32_t 
       words[4 * b + 3] = w.w3;
     }
     for (uint32_t i = 0; i < kDrawTokens; i++) scores[i] = numerics::gumbel(words[i]);
-    for (uint32_t i = 0; i < count; i++) scores[i] += logits[begin + i] / draw.temperature;
+    for (uint32_t i = 0; i < count; i++) scores[i] += row[i] / draw.temperature;
     take_best(scores, count, begin, &best);
   }
   return best;

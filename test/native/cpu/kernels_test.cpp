@@ -335,12 +335,14 @@ TEST(draws_are_the_definition) {
     const uint32_t vocab = 1003, cols = 8;
     const Stored m = random_matrix(backend, DType::f32, vocab, cols);
     const std::vector<float> input = random_values(cols);
-    std::vector<float> logits(vocab);
-    const Projection head{.matrix = &m.matrix,
-                          .input = input.data(),
-                          .rows = 1,
-                          .output = logits.data(),
-                          .width = vocab};
+    std::vector<float> logits(vocab), room(vocab);
+    Projection head{.matrix = &m.matrix,
+                    .input = input.data(),
+                    .rows = 1,
+                    .output = logits.data(),
+                    .width = vocab};
+    backend.project(head);
+    head.output = room.data();
     for (uint32_t position = 0; position < 40; position++) {
       const float temperature = position % 4 == 0 ? 0.0f : 0.25f * float(position % 4);
       const Draw draw{temperature, position % 5 == 0 ? 20u : 0u, 12345, 6, position};
@@ -361,7 +363,32 @@ TEST(draws_are_the_definition) {
       }
       CHECK_EQ(token, best);
     }
-    logits.assign(vocab, 0);
+  });
+}
+
+TEST(rows_drawn_together_are_rows_drawn_alone) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t vocab = 1003, cols = 8, rows = 3;
+    const Stored m = random_matrix(backend, DType::f32, vocab, cols);
+    const std::vector<float> input = random_values(rows * cols);
+    std::vector<float> room(rows * vocab);
+    for (const uint32_t top_k : {0u, 20u}) {
+      const Draw draws[rows] = {{1.0f, 0, 1, 2, 3}, {0.0f, 0, 1, 2, 4}, {0.5f, top_k, 1, 2, 5}};
+      Projection head{.matrix = &m.matrix,
+                      .input = input.data(),
+                      .rows = rows,
+                      .output = room.data(),
+                      .width = vocab};
+      uint32_t together[rows];
+      backend.draw(head, draws, together);
+      head.rows = 1;
+      for (uint32_t r = 0; r < rows; r++) {
+        head.input = input.data() + r * cols;
+        uint32_t alone;
+        backend.draw(head, {&draws[r], 1}, &alone);
+        CHECK_EQ(together[r], alone);
+      }
+    }
   });
 }
 

@@ -70,7 +70,6 @@ void CudaBackend::start() {
   incoming_ = static_cast<std::byte*>(allocate(kUploadBytes));
   zeroed_ = static_cast<std::byte*>(allocate(kZeroedBytes));
   zero(zeroed_, kZeroedBytes);
-  drawn_ = static_cast<std::byte*>(allocate(kPassRows * sizeof(uint32_t)));
   wait();
 }
 
@@ -79,7 +78,7 @@ void CudaBackend::start() {
 void CudaBackend::stop() noexcept {
   cudaSetDevice(device_);
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
-  for (std::byte* memory : {incoming_, zeroed_, drawn_}) release(memory, 0);
+  for (std::byte* memory : {incoming_, zeroed_}) release(memory, 0);
   results_.clear();
   outgoing_.clear();
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
@@ -263,8 +262,7 @@ void CudaBackend::draw(const Projection& head, std::span<const Draw> draws, uint
     DrawBatch batch{.draws = reinterpret_cast<const Draw*>(on_device),
                     .best = reinterpret_cast<unsigned long long*>(zeroed_),
                     .ticket = reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes),
-                    .tokens = reinterpret_cast<uint32_t*>(drawn_),
-                    .pinned_tokens = results_.device<uint32_t>() + begin};
+                    .tokens = results_.device<uint32_t>() + begin};
     bool top = false;
     for (const Draw& draw : draws.subspan(begin, product.rows)) {
       top |= draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0;
@@ -272,9 +270,6 @@ void CudaBackend::draw(const Projection& head, std::span<const Draw> draws, uint
     // Logits go to memory only where they are needed again.
     product.output = top ? head.output + size_t(begin) * vocab : nullptr;
     check(project_and_draw(machine_, head.matrix->type, product, batch, stream_), "drawing");
-    if (top) {
-      check(draw_top(product.output, vocab, product.rows, batch, stream_), "drawing by top-k");
-    }
   }
   wait();
   std::memcpy(tokens, results_.host<uint32_t>(), rows * sizeof(uint32_t));

@@ -96,7 +96,6 @@ class CudaBackend final : public Backend {
   uint64_t table_round_ = 0;
   // Zero whenever no kernel runs: the candidates of draws, then tickets.
   std::byte* zeroed_ = nullptr;
-  std::byte* drawn_ = nullptr;  // tokens of a batch of draws
 };
 
 }  // namespace nvium::cuda

@@ -57,19 +57,13 @@ struct DrawBatch {
   const Draw* draws;         // [rows]
   unsigned long long* best;  // [16], zeroed, zero again afterwards
   uint32_t* ticket;          // zeroed, zero again afterwards
-  uint32_t* tokens;          // [rows], on the device
-  uint32_t* pinned_tokens;   // [rows], or null
+  uint32_t* tokens;          // [rows]; may be host memory that is mapped
 };
 
-// The head and the draw from its logits, top-k not considered. Logits are stored if the product has
-// an output.
+// The head and the draw from its logits. Logits are stored if the product has an output, which it
+// must where a row asks for top-k.
 cudaError_t project_and_draw(const Machine& machine, DType type, const Product& head,
                              const DrawBatch& batch, cudaStream_t stream);
-
-// Draws again, by top-k, for the rows that ask for it: logits are [rows, vocab]. Reads
-// batch.tokens, where kNoToken stays what it is.
-cudaError_t draw_top(const float* logits, uint32_t vocab, uint32_t rows, const DrawBatch& batch,
-                     cudaStream_t stream);
 
 // A span with its blocks in device memory.
 struct DeviceSpan {

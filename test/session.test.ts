@@ -616,9 +616,12 @@ describe("a wrong argument is named", () => {
 
 describe("dispose", () => {
   it("gives every block back, once", async () => {
-    const used = () => [model.engine.pools.cache.used, model.engine.pools.boundary.used];
+    // A model of its own: sessions that other tests forgot may be collected at any moment.
+    const own = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1 });
+    const used = () => [own.engine.pools.cache.used, own.engine.pools.boundary.used];
     const before = used();
-    const session = start();
+    const session = own.createSession({ seed: 1 });
+    session.append(PROMPT);
     await draw(session, 5);
     const other = session.fork();
     await draw(other, 3);
@@ -626,6 +629,7 @@ describe("dispose", () => {
     await Promise.all([session.dispose(), session.dispose(), other[Symbol.asyncDispose]()]);
     await session.dispose();
     expect(used()).toEqual(before);
+    await own.dispose();
   });
 
   it("waits for the call in flight and refuses those behind it", async () => {

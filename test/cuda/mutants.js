@@ -162,6 +162,20 @@ const MUTANTS = [
     "batch.best[threadIdx.x]",
     "draws",
   ],
+  [
+    "top-k drawn past a logit that is not finite",
+    "draw.cu",
+    "key != kNotFinite && keeps_some",
+    "keeps_some",
+    "draws",
+  ],
+  [
+    "the row's candidate not handed to the block",
+    "draw.cu",
+    "Key(0));\n  __syncthreads();\n  for (uint32_t row = 0; row < p.rows; row++) {",
+    "Key(0));\n  for (uint32_t row = 0; row < p.rows; row++) {",
+    "draws",
+  ],
   ["top-k one too few", "draw.cu", "rest = draw.top_k;", "rest = draw.top_k - 1;", "draws"],
   [
     "no barrier before digits are counted",

@@ -130,21 +130,24 @@ TEST(a_router_is_two_launches_and_a_draw_one) {
     backend.route({&router, vector.floats(), 1, 1e-6f, inner.floats(), outer.floats(), logits});
   });
   CHECK_EQ(routed.launches, 2u);
-  const Traffic drawn = count([&](Backend& backend, const auto& start) {
-    const Stored head = random_matrix(backend, random, DType::bf16, 500, 256);
-    const Buffer input = on_device(backend, random.values(256));
-    Buffer logits(backend, 500 * 4);
-    const Draw draw{};
-    uint32_t token;
-    start();
-    backend.draw({.matrix = &head.matrix,
-                  .input = input.floats(),
-                  .rows = 1,
-                  .output = logits.floats(),
-                  .width = 500},
-                 {&draw, 1}, &token);
-  });
-  CHECK_EQ(drawn.launches, 1u);
+  // With an adapter's two products: three launches for a head.
+  for (const uint32_t top_k : {0u, 5u}) {
+    const Traffic drawn = count([&](Backend& backend, const auto& start) {
+      const Stored head = random_matrix(backend, random, DType::bf16, 500, 256);
+      const Buffer input = on_device(backend, random.values(256));
+      Buffer logits(backend, 500 * 4);
+      const Draw draw{.top_k = top_k};
+      uint32_t token;
+      start();
+      backend.draw({.matrix = &head.matrix,
+                    .input = input.floats(),
+                    .rows = 1,
+                    .output = logits.floats(),
+                    .width = 500},
+                   {&draw, 1}, &token);
+    });
+    CHECK_EQ(drawn.launches, 1u);
+  }
 }
 
 TEST(five_launches_a_layer) {

@@ -14,7 +14,7 @@ export interface Devices {
     /** False where the native addon could not be loaded. */
     readonly available: boolean;
     readonly reason: string;
-    /** What `instructionSet` of `loadModel` may be, the widest first. */
+    /** What `instructionSet` of `loadModel` may be, the fastest first. */
     readonly instructionSets: readonly string[];
   };
   readonly cuda: {

@@ -18,7 +18,7 @@ export interface NativeLoadOptions {
   readonly threads: number;
   /** Keep each thread to a processor of its own. */
   readonly place: boolean;
-  /** Empty: the widest there is. */
+  /** Empty: the fastest there is. */
   readonly instructionSet: string;
 }
 
@@ -160,7 +160,7 @@ export interface NativeBinding {
   ): Promise<NativeModel>;
   /** Bytes `control.progress` counts up to. */
   storedBytes(plan: ModelPlan): number;
-  /** Names of the instruction sets usable on this machine, widest first. */
+  /** Names of the instruction sets usable on this machine, fastest first. */
   instructionSets(): string[];
   cuda(): NativeCudaState;
   /** Ends every job at its next look, and all that are asked for later: the thread of JavaScript is about to exit. */

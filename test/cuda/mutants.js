@@ -170,6 +170,27 @@ const MUTANTS = [
     "draws",
   ],
   [
+    "every block of a head draws by top-k",
+    "draw.cu",
+    "if (!last_of(gridDim.x, batch.ticket)) return;",
+    "last_of(gridDim.x, batch.ticket);",
+    "draws",
+  ],
+  [
+    "no fence between logits and ticket",
+    "draw.cu",
+    "  __threadfence();\n  if (!last_of",
+    "  if (!last_of",
+    "draws",
+  ],
+  [
+    "top-k drawn from the first row's logits",
+    "draw.cu",
+    "p.output + size_t(row) * p.width, p.width",
+    "p.output, p.width",
+    "draws",
+  ],
+  [
     "the row's candidate not handed to the block",
     "draw.cu",
     "Key(0));\n  __syncthreads();\n  for (uint32_t row = 0; row < p.rows; row++) {",

@@ -130,7 +130,6 @@ TEST(a_router_is_two_launches_and_a_draw_one) {
     backend.route({&router, vector.floats(), 1, 1e-6f, inner.floats(), outer.floats(), logits});
   });
   CHECK_EQ(routed.launches, 2u);
-  // With an adapter's two products: three launches for a head.
   for (const uint32_t top_k : {0u, 5u}) {
     const Traffic drawn = count([&](Backend& backend, const auto& start) {
       const Stored head = random_matrix(backend, random, DType::bf16, 500, 256);
@@ -168,5 +167,25 @@ TEST(five_launches_a_layer) {
       model.run_segment(0, {&span, 1}, rows);
     });
     CHECK_EQ(t.launches, 1u + 5 * 2);
+  }
+}
+
+// Its adapter's two products and the draw, be it by top-k.
+TEST(a_head_is_three_launches) {
+  constexpr bench::Shape kTiny{"tiny", 8, 64, 96, 4, 16, 300, true};
+  for (const uint32_t top_k : {0u, 5u}) {
+    for (const uint32_t rows : {1u, 16u}) {
+      const Traffic t = count([&](Backend& backend, const auto& start) {
+        bench::GeneratedSource source;
+        Model model(backend, bench::make_plan(kTiny), source, Control());
+        model.reserve_exits(rows);
+        const Buffer hidden = on_device(backend, Random(4).values(rows * kTiny.hidden));
+        const std::vector<Draw> draws(rows, Draw{.top_k = top_k});
+        std::vector<uint32_t> tokens(rows);
+        start();
+        model.emit(0, hidden.floats(), draws, tokens.data());
+      });
+      CHECK_EQ(t.launches, 3u);
+    }
   }
 }

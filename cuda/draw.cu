@@ -113,8 +113,6 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 1)
   });
   __syncthreads();
   if (threadIdx.x < p.rows) atomicMax(&batch.best[threadIdx.x], best[threadIdx.x]);
-  // Each thread's logits are visible before the ticket says so.
-  __threadfence();
   if (!last_of(gridDim.x, batch.ticket)) return;
   if (threadIdx.x < p.rows) best[threadIdx.x] = atomicExch(&batch.best[threadIdx.x], Key(0));
   __syncthreads();

@@ -163,6 +163,13 @@ const MUTANTS = [
     "draws",
   ],
   [
+    "top-k not drawn where every score is minus infinity",
+    "draw.cu",
+    "key != kNotFinite && keeps_some",
+    "key != kNotFinite && key != 0 && keeps_some",
+    "minus_infinity",
+  ],
+  [
     "top-k drawn past a logit that is not finite",
     "draw.cu",
     "key != kNotFinite && keeps_some",
@@ -177,12 +184,13 @@ const MUTANTS = [
     "draws",
   ],
   [
-    "no fence between logits and ticket",
-    "draw.cu",
-    "  __threadfence();\n  if (!last_of",
-    "  if (!last_of",
+    "no fence before a head's ticket",
+    "block.cuh",
+    "    __threadfence();\n    const uint32_t before",
+    "    const uint32_t before",
     "draws",
   ],
+  ["head's ticket not reset", "block.cuh", "      *ticket = 0;\n", "", "draws"],
   [
     "top-k drawn from the first row's logits",
     "draw.cu",
@@ -385,7 +393,11 @@ for (const [name, file, from, to, tests] of MUTANTS) {
     text.replace(from, () => to),
   );
   const touched =
-    file === "project.cuh" ? ["project.cu"] : file === "block.cuh" ? ["project.cu"] : [file];
+    file === "project.cuh"
+      ? ["project.cu"]
+      : file === "block.cuh"
+        ? ["project.cu", "draw.cu"]
+        : [file];
   const replaced = [];
   let failed = "";
   for (const source of touched) {

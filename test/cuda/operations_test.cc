@@ -377,6 +377,36 @@ TEST(draws_among_equals_and_from_what_is_not_finite) {
       "spoilt", [](Backend& b) { return draw(b, DType::f32, 3, 130, 1, false, true); }, true);
 }
 
+// Finite logits whose quotients are all minus infinity: nothing to draw from, but for top-k, which
+// gives the first of those it keeps.
+TEST(draws_where_every_score_is_minus_infinity) {
+  same_on_both("overflow", [](Backend& b) {
+    const uint32_t vocab = 130;
+    Matrix m{nullptr, vocab, 1, DType::f32};
+    Bytes tiles(m.bytes());
+    for (uint32_t v = 0; v < vocab; v++) {
+      std::byte* tile = tiles.data() + v / kTileRows * m.tile_bytes();
+      reinterpret_cast<float*>(tile)[tile_index(DType::f32, v % kTileRows, 0)] =
+          v % 50 == 7 ? -2e38f : -3e38f;
+    }
+    const Buffer on = on_device(b, tiles), input = on_device(b, std::vector<float>(2, 1.0f));
+    m.tiles = on.data();
+    Buffer logits(b, 2 * vocab * 4);
+    const std::vector<Draw> draws{{.temperature = 0.25f, .top_k = 5}, {.temperature = 0.25f}};
+    std::vector<uint32_t> tokens(2);
+    b.draw({.matrix = &m,
+            .input = input.floats(),
+            .rows = 2,
+            .output = logits.floats(),
+            .width = vocab},
+           draws, tokens.data());
+    CHECK_EQ(tokens[1], kNoToken);
+    Bytes result;
+    append(result, tokens.data(), tokens.size() * 4);
+    return result;
+  });
+}
+
 TEST(embedding_finiteness_and_mixture) {
   for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
     same_on_both(std::string("embed ") + name_of(type), [&](Backend& b) {

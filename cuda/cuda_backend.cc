@@ -265,7 +265,7 @@ void CudaBackend::draw(const Projection& head, std::span<const Draw> draws, uint
                     .tokens = results_.device<uint32_t>() + begin};
     bool top = false;
     for (const Draw& draw : draws.subspan(begin, product.rows)) {
-      top |= draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0;
+      top |= draw.keeps_some(vocab);
     }
     // Logits go to memory only where they are needed again.
     product.output = top ? head.output + size_t(begin) * vocab : nullptr;

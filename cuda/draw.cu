@@ -39,10 +39,6 @@ __device__ __forceinline__ float score_of(const Draw& draw, float logit, uint32_
 
 constexpr int kDigits = 256;
 
-__device__ __forceinline__ bool keeps_some(const Draw& draw, uint32_t vocab) {
-  return draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0;
-}
-
 // The best of a row's top_k largest logits, lower tokens first among equals: a block's work, which
 // all of its threads call. Thread 0 has the result.
 __device__ Key best_of_top(const float* logits, uint32_t vocab, const Draw& draw) {
@@ -118,7 +114,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 1)
   __syncthreads();
   for (uint32_t row = 0; row < p.rows; row++) {
     Key key = best[row];
-    if (key != kNotFinite && keeps_some(batch.draws[row], p.width)) {
+    if (key != kNotFinite && batch.draws[row].keeps_some(p.width)) {
       key = best_of_top(p.output + size_t(row) * p.width, p.width, batch.draws[row]);
     }
     if (threadIdx.x == 0) batch.tokens[row] = token_of(key);

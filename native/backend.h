@@ -148,6 +148,12 @@ struct Draw {
   uint64_t seed = 0;
   uint32_t stream = 0;
   uint32_t position = 0;  // of the token drawn
+
+  // Whether the largest top_k of `vocab` logits are all that may be drawn, so that all must be
+  // known first.
+  constexpr bool keeps_some(uint32_t vocab) const {
+    return top_k != 0 && top_k < vocab && temperature != 0;
+  }
 };
 
 // What `draw` gives for a row whose logits are not all finite.

@@ -5,6 +5,7 @@
 #include <array>
 #include <vector>
 
+#include "bench/native/sequence.h"
 #include "bench/native/shapes.h"
 #include "device.h"
 #include "native/model/step.h"
@@ -33,16 +34,8 @@ class Decoder {
     std::vector<uint32_t> fresh;
     for (uint32_t b = 0; b < kBlocks; b++) fresh.push_back(b);
     model_.reserve(kBlocks, kBlocks * plan.segments(), fresh, kBlocks * kBlockPositions);
-    s_.frontiers.assign(plan.segments(), 0);
-    for (uint32_t b = 0; b < kBlocks; b++) s_.cache.block.push_back(int32_t(b));
-    s_.cache.spare.assign(kBlocks, kNoBlock);
-    for (uint32_t m = 0; m + 1 < plan.segments(); m++) {
-      BlockTable table = s_.cache;
-      for (int32_t& block : table.block) block += int32_t(m * kBlocks);
-      s_.boundary.push_back(table);
-    }
+    s_ = make_sequence(plan, kBlocks);
     begin(0);
-    s_.frontiers.assign(plan.segments(), 0);
     prompt_seconds = device.time([&] { flush(model_, {&s_, 1}, Control()); }).done;
   }
 

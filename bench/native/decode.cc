@@ -12,6 +12,7 @@
 #include "measure.h"
 #include "native/cpu/cpu_backend.h"
 #include "native/model/step.h"
+#include "sequence.h"
 #include "shapes.h"
 
 using namespace nvium;
@@ -21,20 +22,6 @@ namespace {
 
 constexpr uint32_t kContext = 128;  // positions before the rows that are timed
 constexpr uint32_t kBlocks = 16;
-
-// A sequence over a plain block table: block b of the sequence is block b of the pool.
-Sequence make_sequence(const Plan& plan) {
-  Sequence s;
-  s.frontiers.assign(plan.segments(), 0);
-  for (uint32_t b = 0; b < kBlocks; b++) s.cache.block.push_back(int32_t(b));
-  s.cache.spare.assign(kBlocks, kNoBlock);
-  for (uint32_t m = 0; m + 1 < plan.segments(); m++) {
-    BlockTable table = s.cache;
-    for (int32_t& block : table.block) block += int32_t(m * kBlocks);
-    s.boundary.push_back(table);
-  }
-  return s;
-}
 
 void set_length(Sequence& s, uint32_t length, uint32_t frontier, uint32_t vocab) {
   s.length = length;
@@ -63,7 +50,7 @@ int main(int argc, char** argv) {
       model.reserve(kBlocks, kBlocks, fresh, kContext);
     }
     const Probe probe(backend.team(), model.weights_memory(), model.memory().weights);
-    Sequence sequence = make_sequence(plan);
+    Sequence sequence = make_sequence(plan, kBlocks);
     set_length(sequence, kContext + 1, 0, plan.vocab_size);
     flush(model, {&sequence, 1}, Control());
 

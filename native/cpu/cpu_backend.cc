@@ -195,18 +195,17 @@ void CpuBackend::route(const Routing& r) {
 
 void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) {
   const uint32_t vocab = head.width;
-  const auto keeps_some = [&](const Draw& draw) {
-    return draw.top_k != 0 && draw.top_k < vocab && draw.temperature != 0;
-  };
-  if (std::none_of(draws.begin(), draws.end(), keeps_some))
+  if (std::none_of(draws.begin(), draws.end(),
+                   [&](const Draw& d) { return d.keeps_some(vocab); })) {
     return draw_from_tiles(head, draws, tokens);
+  }
   project(head);
   for (size_t r = 0; r < draws.size(); r++) {
     const float* logits = head.output + r * vocab;
     const Draw& draw = draws[r];
     if (!finite(logits, vocab)) {
       tokens[r] = kNoToken;
-    } else if (keeps_some(draw)) {
+    } else if (draw.keeps_some(vocab)) {
       const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
       tokens[r] = kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
     } else {
@@ -224,7 +223,7 @@ void CpuBackend::draw_from_tiles(const Projection& head, std::span<const Draw> d
     bool finite;
 
     void take(const Best& other) {  // of later tokens, so that a tie stays with the earlier
-      if (best.token == kNoToken || other.score > best.score) best = other;
+      if (other.score > best.score) best = other;
     }
   };
   constexpr uint32_t kRun = kDrawTokens / kTileRows;
@@ -234,7 +233,7 @@ void CpuBackend::draw_from_tiles(const Projection& head, std::span<const Draw> d
   std::byte* const operand = pack(head, threads * (run_size + rows * sizeof(Found)));
   std::byte* const runs = operand + operand_size;
   Found* const found = reinterpret_cast<Found*>(runs + threads * run_size);
-  std::fill_n(found, size_t(threads) * rows, Found{{0, kNoToken}, true});
+  std::fill_n(found, size_t(threads) * rows, Found{{-numerics::kInfinity, kNoToken}, true});
   share(head.matrix->tile_count(), 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
     float* logits = reinterpret_cast<float*>(runs + id * run_size);
     for (uint32_t t = begin; t < end; t += kRun) {
@@ -260,7 +259,7 @@ void CpuBackend::draw_from_tiles(const Projection& head, std::span<const Draw> d
     for (uint32_t id = 1; id < threads; id++) {
       const Found& other = found[size_t(id) * rows + r];
       all.finite = all.finite && other.finite;
-      if (other.best.token != kNoToken) all.take(other.best);
+      all.take(other.best);
     }
     tokens[r] = all.finite ? all.best.token : kNoToken;
   }

@@ -165,15 +165,15 @@ const MUTANTS = [
   [
     "top-k not drawn where every score is minus infinity",
     "draw.cu",
-    "key != kNotFinite && keeps_some",
-    "key != kNotFinite && key != 0 && keeps_some",
+    "key != kNotFinite && batch",
+    "key != kNotFinite && key != 0 && batch",
     "minus_infinity",
   ],
   [
     "top-k drawn past a logit that is not finite",
     "draw.cu",
-    "key != kNotFinite && keeps_some",
-    "keeps_some",
+    "key != kNotFinite && batch",
+    "batch",
     "draws",
   ],
   [

@@ -2,7 +2,7 @@
 // matrix's type.
 #pragma once
 
-#include "operand.h"
+#include "../kernels.h"
 
 // A translation unit names its vectors before it includes anything of this folder: the macros of
 // the instruction set itself are no guide, since g++ 12 reads a whole file before a target pragma

@@ -5,6 +5,7 @@
 #include "../../numerics/dot.h"
 #include "../../numerics/types.h"
 #include "operand.h"
+#include "tile_dot.h"
 
 namespace nvium::cpu {
 namespace {
@@ -30,6 +31,7 @@ inline void step(const std::byte* pair, uint32_t odd, float x, float* acc) {
   }
 }
 
+// Weights are not asked for ahead.
 constexpr size_t prefetch_ahead(uint32_t) { return 0; }
 
 template <DType type>

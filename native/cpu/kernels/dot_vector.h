@@ -5,6 +5,7 @@
 
 #include "../../numerics/dot.h"
 #include "operand.h"
+#include "tile_dot.h"
 
 #include NVIUM_VECTOR
 
@@ -121,8 +122,8 @@ inline void dot_block(uint32_t rows, const std::byte* w, const std::byte* x, uin
   dot_chunk<type, Rows, Asks>(w, x, pairs, ahead, first, sums, stride);
 }
 
-// A chunk goes by in parts, a block of rows through a pass of outputs each, and where tiles stream
-// by each part asks for its share of the weights ahead, so that memory is busy all the time.
+// A chunk goes by in parts, a block of rows through a pass of outputs each, and each part asks for
+// its share of what lies ahead, so that memory is busy all the time.
 template <DType type, bool Asks>
 void dot_tile(const TileDot& t) {
   constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;

@@ -154,11 +154,15 @@ describe("the event loop", () => {
       if (running) setTimeout(turn, 0);
     };
     turn();
-    const before = turns;
+    const begin = performance.now();
     await session.step();
-    const during = turns - before;
+    const during = turns;
+    const milliseconds = performance.now() - begin;
+    await new Promise((resolve) => setTimeout(resolve, milliseconds));
+    const idle = turns - during;
     running = false;
-    expect(during).toBeGreaterThan(100);
+    // Against the same time with nothing to do: how long a prompt takes is the machine's affair.
+    expect(during).toBeGreaterThan(idle / 4);
     await model.dispose();
   });
 });

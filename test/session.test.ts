@@ -713,7 +713,8 @@ describe("an abort", () => {
           flush: () => session.flush({ signal }),
           decode: () => session.decode(5, { signal }).next(),
         }[call]();
-        setTimeout(() => controller.abort("enough"), 20);
+        // Late enough to have begun on a busy machine, early in what takes seconds.
+        setTimeout(() => controller.abort("enough"), 150);
         await expect(work).rejects.toBe("enough");
         expect(session.tokens).toEqual(tokens);
         const { frontiers } = session;

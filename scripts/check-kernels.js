@@ -10,6 +10,13 @@ import { findNvcc } from "./nvcc.js";
 
 const FILES = ["project", "draw", "attend", "table"];
 const ARCHITECTURES = [80, 90, 100, 120];
+/** What a multiprocessor holds at once, from the CUDA Programming Guide's table of compute capabilities. */
+const LIMITS = {
+  80: { warps: 64, blocks: 32, shared: 164 * 1024 },
+  90: { warps: 64, blocks: 32, shared: 228 * 1024 },
+  100: { warps: 64, blocks: 32, shared: 228 * 1024 },
+  120: { warps: 48, blocks: 24, shared: 100 * 1024 },
+};
 const TABLE = "docs/kernels.md";
 const OPTIONS = [
   "-std=c++20",
@@ -29,6 +36,7 @@ if (nvcc === undefined) {
 const run = promisify(execFile);
 const folder = mkdtempSync(join(tmpdir(), "nvium-kernels-"));
 const problems = [];
+const bounds = new Map();
 
 /** Reads a mangled kernel name: "project_kernel bf16, 16 rows". */
 function readable(mangled) {
@@ -71,13 +79,17 @@ async function compile(file, architecture) {
   return kernels;
 }
 
-/** Looks at a file's PTX. */
+/** Looks at a file's PTX. Notes the threads that each kernel's launch bound allows a block. */
 async function inspect(file) {
   const output = join(folder, `${file}.ptx`);
   await run(nvcc, [...OPTIONS, "-arch=sm_90", "-ptx", "-o", output, `cuda/${file}.cu`], {
     maxBuffer: 1 << 26,
   });
-  const lines = readFileSync(output, "utf8").split("\n");
+  const ptx = readFileSync(output, "utf8");
+  for (const [, kernel, threads] of ptx.matchAll(/\.entry (\w+)\([^{]*?\.maxntid (\d+)/g)) {
+    bounds.set(readable(kernel), Number(threads));
+  }
+  const lines = ptx.split("\n");
   const refuse = (what, pattern) => {
     const bad = lines.filter((line) => pattern.test(line));
     if (bad.length > 0) problems.push(`${file}: ${what}: ${bad[0]?.trim()} (${bad.length} times)`);
@@ -98,8 +110,22 @@ async function inspect(file) {
   };
 }
 
-/** Blocks of `threads` threads on a multiprocessor of 64 K registers, as registers allow. */
-const warps = (registers) => Math.floor(65536 / (Math.ceil((registers * 32) / 256) * 256));
+const up = (n, to) => Math.ceil(n / to) * to;
+
+/**
+ * Warps that a multiprocessor holds at once in blocks of `threads`. Each of its four parts has 16384 registers, given to
+ * a warp 256 at a time; a block takes 1 KB of shared memory besides its own.
+ */
+function warps({ registers, shared }, threads, limits) {
+  const perBlock = up(threads / 32, 4);
+  const byRegisters = 4 * Math.floor(16384 / up(registers * 32, 256));
+  const blocks = Math.min(
+    Math.floor(Math.min(byRegisters, limits.warps) / perBlock),
+    Math.floor(limits.shared / up(shared + 1024, 128)),
+    limits.blocks,
+  );
+  return (blocks * threads) / 32;
+}
 
 try {
   const rows = new Map();
@@ -133,9 +159,13 @@ try {
   const table = [...rows]
     .sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))
     .map(([kernel, on]) => {
-      const registers = ARCHITECTURES.map((a) => on[a]?.registers);
-      const shared = Math.max(...ARCHITECTURES.map((a) => on[a]?.shared ?? 0));
-      return `| ${kernel} | ${registers.join(" | ")} | ${shared} | ${warps(Math.max(...registers))} |`;
+      const threads = bounds.get(kernel);
+      if (threads === undefined) problems.push(`${kernel} has no launch bound`);
+      const uses = ARCHITECTURES.map(
+        (a) => `${on[a].registers}, ${warps(on[a], threads, LIMITS[a])}`,
+      );
+      const shared = Math.max(...ARCHITECTURES.map((a) => on[a].shared));
+      return `| ${kernel} | ${threads} | ${shared} | ${uses.join(" | ")} |`;
     });
   const text = `# Kernels
 
@@ -143,11 +173,13 @@ Written by \`npm run check:kernels\`, which compiles every kernel for every arch
 instruction that is not flushed and rounded to nearest, on anything approximate or contracted, and on a float atomic.
 Compiled with nvcc ${version}; no kernel spills. Nothing here was measured on a GPU.
 
-Registers a thread, static shared memory in bytes (dynamic shared memory depends on the shape: \`Tile::shared_bytes\` in
-\`cuda/project.cuh\`, \`Words::shared_bytes\` in \`cuda/attend.cu\`), and the warps that a multiprocessor's 65536 registers hold.
+Threads of the largest block that the launch bound allows; static shared memory in bytes; and for each architecture the
+registers of a thread, then the warps that a multiprocessor holds at once in blocks of that size, as its registers, shared
+memory, threads and blocks allow. Smaller blocks may fill it better, and dynamic shared memory allows fewer where it is
+large: it depends on the shape (\`Tile::shared_bytes\` in \`cuda/project.cuh\`, \`Words::shared_bytes\` in \`cuda/attend.cu\`).
 
-| kernel | ${ARCHITECTURES.map((a) => `sm_${a}`).join(" | ")} | shared | warps |
-| --- | ${ARCHITECTURES.map(() => "---:").join(" | ")} | ---: | ---: |
+| kernel | threads | shared | ${ARCHITECTURES.map((a) => `sm_${a}`).join(" | ")} |
+| --- | ---: | ---: | ${ARCHITECTURES.map(() => "---:").join(" | ")} |
 ${table.join("\n")}
 `;
   if (!process.argv.includes("--check")) {

@@ -21,6 +21,7 @@ cudaError_t allocate(void** to, size_t size, Zone zone, bool pending) {
   if (zone == Zone::device && (size > config().device_memory ||
                                arena().live_device_bytes() > config().device_memory - size))
     return cudaErrorMemoryAllocation;
+  if (fails(Failing::allocation)) return cudaErrorMemoryAllocation;
   *to = arena().allocate(zone, size, pending);
   return *to ? cudaSuccess : cudaErrorMemoryAllocation;
 }

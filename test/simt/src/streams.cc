@@ -37,6 +37,7 @@ CUstream_st* Streams::create(bool blocking, int priority) {
 cudaError_t Streams::issue(CUstream_st& stream, Op op, std::function<cudaError_t(Op&)> run,
                            std::vector<Wait> waits, bool allowed_in_body) {
   op.site = CallSite::here();
+  if (fails(Failing::launch)) return cudaErrorLaunchOutOfResources;
   if (stream.capture) {
     if (stream.capture->invalid) return cudaErrorStreamCaptureInvalidated;
     Node& node = stream.capture->graph->add(stream.capture_after);
@@ -129,7 +130,7 @@ void Streams::run(CUstream_st& stream) {
     if (op.ahead && op.ahead->dependent)
       op.chain_waited = op.ahead->waited && op.ahead->chain_waited;
     history().begin(task.op, op.grid.x * op.grid.y * op.grid.z);
-    sticky_error = task.run(op);
+    sticky_error = fails(Failing::execution) ? cudaErrorLaunchFailure : task.run(op);
     if (op.ahead && op.chain_waited) op.ahead.reset();
   }
   if (task.op) stream.done = task.op->sequence;

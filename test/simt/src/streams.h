@@ -12,6 +12,7 @@
 #include "choice.h"
 #include "graph.h"
 #include "ops.h"
+#include "simt/emulator.h"
 #include "state.h"
 
 namespace simt {
@@ -108,6 +109,9 @@ class Streams {
 
   std::vector<std::unique_ptr<CUstream_st>> list_;
 };
+
+// Whether this is the one that simt::fail_after() means.
+bool fails(Failing what);
 
 Streams& streams();
 Choice& host_choice();

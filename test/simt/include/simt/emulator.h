@@ -50,6 +50,20 @@ struct Config {
 };
 Config& config();
 
+// ---- failures of the device
+
+// What a device refuses or dies of although the program is right.
+enum class Failing {
+  allocation,  // of device or pinned memory: cudaErrorMemoryAllocation
+  launch,      // a kernel, a copy or a fill is not queued: cudaErrorLaunchOutOfResources
+  execution,   // one that was queued ends in cudaErrorLaunchFailure, which is sticky
+};
+
+// The next `after` of that kind succeed, then one fails. The count goes on over reset().
+void fail_after(Failing what, uint64_t after);
+// Takes back what has not failed yet; whether it had.
+bool failed();
+
 // ---- reports
 
 enum class Kind {

@@ -24,7 +24,7 @@ void check(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return;
   cudaGetLastError();  // or the next call would report it once more
   throw Failure{
-      "ERR_NVIUM_CUDA",
+      error == cudaErrorMemoryAllocation ? "ERR_NVIUM_OUT_OF_MEMORY" : "ERR_NVIUM_CUDA",
       std::string("CUDA failed while ") + what + ": " + cudaGetErrorString(error) + ".",
       {{"operation", what}, {"cudaCode", double(error)}, {"cudaName", cudaGetErrorName(error)}}};
 }
@@ -33,8 +33,8 @@ void Pinned::reserve(size_t bytes) {
   if (bytes <= bytes_) return;
   clear();
   check(cudaHostAlloc(&host_, bytes, cudaHostAllocMapped), "allocating pinned memory");
-  bytes_ = bytes;
   check(cudaHostGetDevicePointer(&device_, host_, 0), "mapping pinned memory");
+  bytes_ = bytes;
 }
 
 void Pinned::clear() noexcept {
@@ -137,9 +137,11 @@ std::byte* CudaBackend::upload(const void* data, size_t bytes) {
     uploaded_ = 0;
     round_++;
     if (bytes > outgoing_.bytes()) {
+      // Without either of the two the other is not used.
       release(std::exchange(incoming_, nullptr), 0);
+      outgoing_.clear();
+      incoming_ = static_cast<std::byte*>(allocate(2 * bytes));
       outgoing_.reserve(2 * bytes);
-      incoming_ = static_cast<std::byte*>(allocate(outgoing_.bytes()));
     }
   }
   std::byte* from = outgoing_.host<std::byte>() + uploaded_;

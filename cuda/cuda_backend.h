@@ -12,7 +12,8 @@
 
 namespace nvium::cuda {
 
-// Throws Failure (ERR_NVIUM_CUDA) unless `error` is success; `what` was being done.
+// Throws Failure (ERR_NVIUM_CUDA, or ERR_NVIUM_OUT_OF_MEMORY for want of memory) unless `error` is
+// success; `what` was being done.
 void check(cudaError_t error, const char* what);
 
 // Host memory that the device writes through and the host reads after the stream was waited for.
@@ -39,7 +40,7 @@ class Pinned {
 
 class CudaBackend final : public Backend {
  public:
-  // Throws Failure (ERR_NVIUM_CUDA).
+  // Throws Failure (ERR_NVIUM_CUDA, ERR_NVIUM_OUT_OF_MEMORY).
   explicit CudaBackend(int device);
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;

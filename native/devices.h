@@ -35,7 +35,8 @@ struct Computer {
   uint32_t threads;             // of the CPU that compute
 };
 
-// Throws Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_CUDA, ERR_NVIUM_INVALID_ARG.
+// Throws Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_CUDA, ERR_NVIUM_OUT_OF_MEMORY,
+// ERR_NVIUM_INVALID_ARG.
 Computer make_cuda();
 Computer make_cpu(const cpu::Options& options);
 

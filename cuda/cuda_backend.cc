@@ -31,10 +31,17 @@ void check(cudaError_t error, const char* what) {
 
 void Pinned::reserve(size_t bytes) {
   if (bytes <= bytes_) return;
-  clear();
-  check(cudaHostAlloc(&host_, bytes, cudaHostAllocMapped), "allocating pinned memory");
-  check(cudaHostGetDevicePointer(&device_, host_, 0), "mapping pinned memory");
-  bytes_ = bytes;
+  Pinned more;
+  check(cudaHostAlloc(&more.host_, bytes, cudaHostAllocMapped), "allocating pinned memory");
+  check(cudaHostGetDevicePointer(&more.device_, more.host_, 0), "mapping pinned memory");
+  more.bytes_ = bytes;
+  swap(more);
+}
+
+void Pinned::swap(Pinned& other) noexcept {
+  std::swap(host_, other.host_);
+  std::swap(device_, other.device_);
+  std::swap(bytes_, other.bytes_);
 }
 
 void Pinned::clear() noexcept {
@@ -87,8 +94,15 @@ void CudaBackend::stop() noexcept {
 
 void CudaBackend::enter(const std::function<void()>& job) {
   check(cudaSetDevice(device_), "choosing the device");
-  // The host computes too: the cascade, and tables.
-  numerics::with_flushing(job);
+  try {
+    // The host computes too: the cascade, and tables.
+    numerics::with_flushing(job);
+  } catch (...) {
+    // What was queued before the failure writes to memory that the next job uses.
+    cudaStreamSynchronize(stream_);
+    cudaGetLastError();
+    throw;
+  }
 }
 
 void CudaBackend::wait() { check(cudaStreamSynchronize(stream_), "computing"); }
@@ -137,11 +151,10 @@ std::byte* CudaBackend::upload(const void* data, size_t bytes) {
     uploaded_ = 0;
     round_++;
     if (bytes > outgoing_.bytes()) {
-      // Without either of the two the other is not used.
-      release(std::exchange(incoming_, nullptr), 0);
-      outgoing_.clear();
-      incoming_ = static_cast<std::byte*>(allocate(2 * bytes));
-      outgoing_.reserve(2 * bytes);
+      Pinned more;
+      more.reserve(2 * bytes);
+      release(std::exchange(incoming_, static_cast<std::byte*>(allocate(2 * bytes))), 0);
+      outgoing_.swap(more);
     }
   }
   std::byte* from = outgoing_.host<std::byte>() + uploaded_;

@@ -19,8 +19,13 @@ void check(cudaError_t error, const char* what);
 // Host memory that the device writes through and the host reads after the stream was waited for.
 class Pinned {
  public:
+  Pinned() = default;
   ~Pinned() { clear(); }
+  Pinned(const Pinned&) = delete;
+  Pinned& operator=(const Pinned&) = delete;
+  // Room for `bytes`; what there was stays if there is none. Its contents are not kept.
   void reserve(size_t bytes);
+  void swap(Pinned& other) noexcept;
   void clear() noexcept;
   template <class T>
   T* host() const {

@@ -1,23 +1,13 @@
 /** A device that refuses or dies: typed errors, and sessions that go on with the same tokens or are refused. */
-import { createRequire } from "node:module";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { getDevices, loadModel, type Model, NviumError, type Session } from "../../lib/index.js";
+import { loadModel, type Model, NviumError, type Session } from "../../lib/index.js";
+import { emulatedDevice as device } from "../support/emulated.js";
 import { fixture } from "../support/expected.js";
 import { difference, keysAndValues } from "../support/kv.js";
 
-/** What test/cuda/emulated_addon.cc adds to the addon; the product's has none of it. */
-interface Device {
-  failAfter(what: number, after: number): void;
-  failed(): boolean;
-  resetDevice(): void;
-}
 const ALLOCATION = 0;
 const LAUNCH = 1;
 const EXECUTION = 2;
-
-const path = process.env.NVIUM_BINDING;
-const emulated = path !== undefined && getDevices().cuda.available;
-const device = emulated ? (createRequire(import.meta.url)(path) as Device) : undefined;
 
 const FIXTURE = fixture("quadrivium-gqa-f32");
 const PROMPT = Array.from({ length: 66 }, (_, i) => 3 + ((i * 11) % 40));
@@ -71,7 +61,7 @@ async function failing(
   return thrown as NviumError;
 }
 
-describe.skipIf(!emulated)("a CUDA device", () => {
+describe.skipIf(device === undefined)("a CUDA device", () => {
   let cpu: Model;
   let expected: Awaited<ReturnType<typeof finish>>;
   let expectedOther: typeof expected;

@@ -1,11 +1,12 @@
 /** The whole stack on the CUDA backend over the emulator: the CPU's tokens, exits, keys, values and laws, bit for bit. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { getDevices, loadModel, type Model, NviumError } from "../../lib/index.js";
+import { emulatedDevice } from "../support/emulated.js";
 import { DEMO, FIXTURES, fixture, readTensors } from "../support/expected.js";
 import { difference, keysAndValues } from "../support/kv.js";
 import { random } from "../support/random.js";
 
-const emulated = getDevices().cuda.available;
+const available = emulatedDevice !== undefined || getDevices().cuda.available;
 const CHECKPOINTS = [...FIXTURES, "demo"] as const;
 const directory = (name: string) => (name === "demo" ? DEMO : fixture(name));
 
@@ -28,7 +29,7 @@ describe("devices", () => {
   });
 });
 
-describe.skipIf(!emulated).each(CHECKPOINTS)("%s on CUDA", (name) => {
+describe.skipIf(!available).each(CHECKPOINTS)("%s on CUDA", (name) => {
   let cpu: Model;
   let cuda: Model;
 
@@ -91,7 +92,7 @@ describe.skipIf(!emulated).each(CHECKPOINTS)("%s on CUDA", (name) => {
   });
 });
 
-describe.skipIf(emulated)("without CUDA", () => {
+describe.skipIf(available)("without CUDA", () => {
   it("falls back, or says why it cannot", async () => {
     await using model = await loadModel(DEMO);
     expect(model.info).toMatchObject({ device: "cpu", deviceReason: getDevices().cuda.reason });

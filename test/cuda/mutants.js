@@ -2,7 +2,7 @@
 //
 //   node test/cuda/mutants.js <build folder> [part of a name]
 //
-// The build folder holds a finished cuda_operations_test, configured with -DCMAKE_EXPORT_COMPILE_COMMANDS=ON. Sources are
+// The build folder holds the finished cuda_operations_test and cuda_failure_test, configured with -DCMAKE_EXPORT_COMPILE_COMMANDS=ON. Sources are
 // changed in a copy. Prints what caught each: a checker's report, wrong bytes, or an error.
 import { execFileSync, spawnSync } from "node:child_process";
 import {
@@ -17,7 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 
-/** name, file, what is there, what is put in its place, the tests that run */
+/** name, file, what is there, what is put in its place, the tests that run, and the program they are in if not operations */
 const MUTANTS = [
   [
     "staging barrier missing",
@@ -333,6 +333,30 @@ const MUTANTS = [
     "",
     "draws",
   ],
+  [
+    "a job that failed is not waited for",
+    "cuda_backend.cc",
+    "    cudaStreamSynchronize(stream_);\n    cudaGetLastError();\n    throw;",
+    "    throw;",
+    "a_job_after",
+    "failure",
+  ],
+  [
+    "half of an upload buffer kept",
+    "cuda_backend.cc",
+    "      Pinned more;\n      more.reserve(2 * bytes);\n      release(",
+    "      Pinned more;\n      more.reserve(2 * bytes);\n      outgoing_.swap(more);\n      release(",
+    "an_upload",
+    "failure",
+  ],
+  [
+    "refused memory called an error of CUDA",
+    "cuda_backend.cc",
+    'error == cudaErrorMemoryAllocation ? "ERR_NVIUM_OUT_OF_MEMORY" : "ERR_NVIUM_CUDA"',
+    '"ERR_NVIUM_CUDA"',
+    "an_upload",
+    "failure",
+  ],
 ];
 
 const [build = "", filter = ""] = process.argv.slice(2);
@@ -343,10 +367,7 @@ const objects = (folder) =>
   readdirSync(join(build, folder), { recursive: true })
     .filter((name) => name.endsWith(".o"))
     .map((name) => join(build, folder, name));
-const others = [
-  ...objects("test/cuda/CMakeFiles/cuda_operations_test.dir"),
-  ...objects("CMakeFiles/nvium_core.dir"),
-];
+const core = objects("CMakeFiles/nvium_core.dir");
 const kernels = objects("test/cuda/CMakeFiles/cuda_checked.dir");
 const library = join(build, "test/simt/libsimt_checked.a");
 
@@ -375,7 +396,7 @@ function compile(name, source, object) {
 }
 
 let missed = 0;
-for (const [name, file, from, to, tests] of MUTANTS) {
+for (const [name, file, from, to, tests, tester = "operations"] of MUTANTS) {
   if (!name.includes(filter)) continue;
   rmSync(work, { recursive: true, force: true });
   mkdirSync(work, { recursive: true });
@@ -417,7 +438,8 @@ for (const [name, file, from, to, tests] of MUTANTS) {
   const rest = kernels.filter((o) => !replaced.some(([source]) => basename(o).startsWith(source)));
   const program = join(work, "test");
   execFileSync("g++", [
-    ...others,
+    ...objects(`test/cuda/CMakeFiles/cuda_${tester}_test.dir`),
+    ...core,
     ...rest,
     ...replaced.map(([, o]) => o),
     library,

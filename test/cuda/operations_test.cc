@@ -456,35 +456,3 @@ TEST(memory_is_copied_and_zeroed) {
     return read(b, to);
   });
 }
-
-#if defined(NVIUM_SIMT)
-// More than the buffer of uploads holds: it grows, and either of its halves is refused.
-TEST(an_upload_that_found_no_memory_succeeds_when_there_is_some) {
-  const CacheShape shape{1, 1, 1, 32, DType::f32};  // without padding, which erase leaves
-  for (const uint64_t refused : {0, 1}) {
-    begin({"forward", int(simt::Order::forward), 1});
-    {
-      cuda::CudaBackend backend(0);
-      backend.enter([&] {
-        const Buffer memory = on_device(backend, std::vector<float>(shape.block_bytes() / 4, 1.0f));
-        const std::vector<std::byte*> blocks(200'000, memory.data());
-        const uint32_t end = uint32_t(blocks.size()) * kBlockPositions;
-        std::string code;
-        simt::fail_after(simt::Failing::allocation, refused);
-        try {
-          backend.erase(shape, {end - kBlockPositions, end, 0, blocks.data()}, 0, 1);
-        } catch (const Failure& failure) {
-          code = failure.code;
-        }
-        CHECK(simt::failed());
-        CHECK_EQ(code, std::string("ERR_NVIUM_OUT_OF_MEMORY"));
-        // A short one first: it must not take what is left of the two halves.
-        backend.erase(shape, {0, 1, 0, blocks.data()}, 0, 1);
-        backend.erase(shape, {end - kBlockPositions, end, 0, blocks.data()}, 0, 1);
-        CHECK(read(backend, memory) == Bytes(memory.bytes()));
-      });
-    }
-    end({"forward", int(simt::Order::forward), 1}, "an upload that found no memory");
-  }
-}
-#endif

@@ -1,383 +1,261 @@
-// Attention: rotary embedding, keys and values into their blocks, and the two products.
+// Attention, in one of two ways.
 //
-// A block has one span, one kv head and a group of (row, query head) pairs of them: pair i is row
-// i / share and query head i % share of the kv head's. Where all pairs of a span fit, as they do
-// when tokens are decoded, the block appends its kv head's keys and values itself and nobody else
-// touches them. Otherwise a launch before has appended them.
+// Where all (row, query head) pairs of a span's kv head fit a block's shared memory, as they do
+// when tokens are decoded:
 //
-// Blocks of 64 positions are taken in ascending order and merged as they come, up to the last one
-// any pair of the group reaches. Per block, by all 256 threads:
+//   attend_kernel  The grid is (walkers, kv heads, spans). The KV blocks of a span are dealt to its
+//                  walkers in turn, so that a long context is read by the whole device at once. Who
+//                  has a KV block appends the rows that fall in it, which nobody else touches, and
+//                  leaves each pair's maximum, sum and outputs of it in the scratch memory. The
+//                  walker that ends last merges them in ascending order. Each key and value is read
+//                  once for all pairs, each partial output written once and read once; a partial
+//                  output is (dim + 2) floats a pair where the KV block is 128 dim elements, and
+//                  the scratch memory serves one layer after the other.
 //
-//   scores   Keys are copied to shared memory, 128 elements of a head at a time (a chunk of the
-//            dot), as they lie: tiles of 32 positions, K-major. A thread has one position and a
-//            fourth of the pairs; the chunk's chain runs from +0, chunk sums are added in order.
-//   weights  A warp a pair: lane i has positions i and i + 32, so that the first step of the
-//   halving
-//            tree is within the lane and the others are exchanges. The weights take the scores'
-//            place, rounded as operands.
-//   values   128 elements of a head at a time; a thread has one element and half of the pairs.
-//   Sixty-
-//            four positions are half a chunk: one chain.
+// Otherwise, for prompts, where there are blocks enough without:
 //
-// Threads read neighbouring words of keys and values, and one row of queries or weights, which all
-// of a warp share: no two threads of a warp want different words of a bank. Every key and value
-// is read from memory once for all rows of the span and all heads of the group.
-#include "../native/numerics/rotary.h"
-#include "../native/numerics/sums.h"
-#include "block.cuh"
+//   append_kernel  A block a (row, kv head, span).
+//   walk_kernel    The grid is (groups of pairs, kv heads, spans). A block takes the KV blocks in
+//                  ascending order, up to the last one that any of its pairs reaches, and merges
+//                  as they come, in shared memory.
+//
+// The order of merging is the arithmetic's, who computes a KV block is not: so both give the same
+// bits, whatever the number of walkers.
+#include "attend.cuh"
 
 namespace nvium::cuda {
 namespace {
 
-constexpr uint32_t kThreads = 256;
-constexpr uint32_t kSlabElements = 128;  // of a head, staged at a time: a chunk of the dot
-constexpr uint32_t kMostPairs = 64;
 constexpr size_t kAttendBudget = size_t(96) << 10;
-
-// Operands of keys' and values' type as words of shared memory: two bf16, or one float.
-template <DType kType>
-struct Words {
-  static constexpr uint32_t kPerPair = kType == DType::bf16 ? 1 : 2;
-  static constexpr uint32_t kSlab = kBlockPositions * kSlabElements / 2 * kPerPair;
-
-  // A whole number of 16 bytes.
-  static __host__ __device__ uint32_t row(uint32_t elements) {
-    return (elements / 2 * kPerPair + 3) / 4 * 4;
-  }
-  static __host__ __device__ size_t pair_bytes(uint32_t dim) {
-    return 4 * size_t(row(dim) + kBlockPositions + dim + 4);
-  }
-  static __host__ __device__ size_t shared_bytes(uint32_t dim, uint32_t pairs) {
-    return 4 * size_t(kSlab) + pairs * pair_bytes(dim);
-  }
-};
+constexpr uint32_t kMostPairs = 128;      // of a walker
+constexpr uint32_t kMostGroupPairs = 64;  // of a block that walks alone
+constexpr uint32_t kWalkersPerProcessor = 4;
 
 template <DType kType>
-__device__ __forceinline__ void store_operand(void* row, size_t index, float value) {
-  if constexpr (kType == DType::bf16) {
-    static_cast<uint16_t*>(row)[index] = numerics::bf16_from_float(value);
-  } else {
-    static_cast<float*>(row)[index] = value;
-  }
-}
-
-template <DType kType>
-__device__ __forceinline__ float fma_pair(const uint32_t* column, const uint32_t* row, float sum) {
-  if constexpr (kType == DType::bf16) {
-    sum = numerics::fma(bf16_high(column[0]), bf16_high(row[0]), sum);
-    return numerics::fma(bf16_low(column[0]), bf16_low(row[0]), sum);
-  } else {
-    sum = numerics::fma(numerics::from_bits(column[1]), numerics::from_bits(row[1]), sum);
-    return numerics::fma(numerics::from_bits(column[0]), numerics::from_bits(row[0]), sum);
-  }
-}
-
-// Chains of one column of a staged tile with kCount rows of operands; `words` is a multiple of
-// Words::kPerPair.
-template <DType kType, int kCount>
-__device__ __forceinline__ void chains(const uint32_t* column, const uint32_t* rows,
-                                       uint32_t row_words, uint32_t words, float (&sums)[kCount]) {
-  constexpr uint32_t kPerPair = Words<kType>::kPerPair;
-  NV_UNROLL
-  for (int j = 0; j < kCount; j++) sums[j] = 0.0f;
-  uint32_t w = 0;
-  for (; w + 4 <= words; w += 4) {
-    uint32_t mine[4];
-    NV_UNROLL
-    for (uint32_t i = 0; i < 4; i++) mine[i] = column[(w + i) * kTileRows];
-    NV_UNROLL
-    for (int j = 0; j < kCount; j++) {
-      const uint4 v = *reinterpret_cast<const uint4*>(rows + j * row_words + w);
-      const uint32_t row[4] = {v.x, v.y, v.z, v.w};
-      NV_UNROLL
-      for (uint32_t i = 0; i < 4; i += kPerPair) {
-        sums[j] = fma_pair<kType>(mine + i, row + i, sums[j]);
-      }
-    }
-  }
-  for (; w < words; w += kPerPair) {
-    uint32_t mine[kPerPair];
-    for (uint32_t i = 0; i < kPerPair; i++) mine[i] = column[(w + i) * kTileRows];
-    NV_UNROLL
-    for (int j = 0; j < kCount; j++) {
-      sums[j] = fma_pair<kType>(mine, rows + j * row_words + w, sums[j]);
-    }
-  }
-}
-
-// The same for the rows [first, last), `use(row, sum)` taking each chain's sum.
-template <DType kType, class Use>
-__device__ __forceinline__ void each_chain(const uint32_t* column, const uint32_t* rows,
-                                           uint32_t row_words, uint32_t words, uint32_t first,
-                                           uint32_t last, const Use& use) {
-  uint32_t r = first;
-  for (; r + 4 <= last; r += 4) {
-    float sums[4];
-    chains<kType, 4>(column, rows + r * row_words, row_words, words, sums);
-    NV_UNROLL
-    for (uint32_t j = 0; j < 4; j++) use(r + j, sums[j]);
-  }
-  for (; r < last; r++) {
-    float sums[1];
-    chains<kType, 1>(column, rows + r * row_words, row_words, words, sums);
-    use(r, sums[0]);
-  }
-}
-
-// Appends the key and value of one row and kv head; threads share the elements.
-template <DType kType>
-__device__ __forceinline__ void append(const AttendJob& job, const DeviceSpan& span, uint32_t i,
-                                       uint32_t kv_head, uint32_t thread, uint32_t threads) {
-  const CacheShape& shape = job.shape;
-  const uint32_t dim = shape.head_dim, half = dim / 2;
-  const uint32_t position = span.begin + i, slot = position % kBlockPositions;
-  const float* key = job.qkv + size_t(span.first_row + i) * shape.qkv_width() +
-                     size_t(shape.heads + kv_head) * dim;
-  const float* value = key + size_t(shape.kv_heads) * dim;
-  const float* angles = job.rotary + size_t(position) * dim;
-  std::byte* keys = job.blocks[span.first_block + position / kBlockPositions] +
-                    job.layer * shape.layer_bytes() + kv_head * shape.head_bytes();
-  std::byte* values = keys + shape.key_bytes();
-  keys += slot / kTileRows * shape.key_tile_bytes();
-  for (uint32_t j = thread; j < half; j += threads) {
-    const numerics::Pair pair =
-        numerics::rotate(key[j], key[half + j], angles[2 * j], angles[2 * j + 1]);
-    store_operand<kType>(keys, tile_index(kType, slot % kTileRows, j), pair.lo);
-    store_operand<kType>(keys, tile_index(kType, slot % kTileRows, half + j), pair.hi);
-  }
-  for (uint32_t d = thread; d < dim; d += threads) {
-    store_operand<kType>(values + d / kTileRows * shape.value_tile_bytes(),
-                         tile_index(kType, d % kTileRows, slot), value[d]);
-  }
-}
-
-template <DType kType>
-__global__ void __launch_bounds__(kThreads, 1) append_kernel(const AttendJob job) {
+__global__ void __launch_bounds__(kAttendThreads, 1) append_kernel(const AttendJob job) {
   const DeviceSpan span = job.spans[blockIdx.z];
   if (blockIdx.x >= span.end - span.begin) return;
   append<kType>(job, span, blockIdx.x, blockIdx.y, threadIdx.x, blockDim.x);
 }
 
-// One block's attention.
-template <DType kType>
-class Attend {
+// The scratch memory of one (span, kv head).
+class Partials {
  public:
-  using W = Words<kType>;
-
-  __device__ Attend(const AttendJob& job, uint32_t capacity, unsigned char* shared)
-      : job_(job),
-        span_(job.spans[blockIdx.z]),
-        kv_head_(blockIdx.y),
-        dim_(job.shape.head_dim),
-        share_(job.shape.heads / job.shape.kv_heads),
-        first_(blockIdx.x * capacity),
-        row_words_(W::row(job.shape.head_dim)),
-        slab_(reinterpret_cast<uint32_t*>(shared)),
-        queries_(slab_ + W::kSlab),
-        scores_(reinterpret_cast<float*>(queries_ + capacity * row_words_)),
-        outputs_(scores_ + capacity * kBlockPositions),
-        largest_(outputs_ + capacity * dim_),
-        sums_(largest_ + capacity),
-        keep_(sums_ + capacity),
-        take_(keep_ + capacity) {
-    const uint32_t all = (span_.end - span_.begin) * share_;
-    pairs_ = first_ >= all ? 0 : all - first_ < capacity ? all - first_ : capacity;
+  __device__ Partials(const AttendJob& job, uint32_t pairs)
+      : dim_(job.shape.head_dim), pairs_(pairs) {
+    const size_t heads = size_t(job.span_count) * job.shape.kv_heads;
+    const size_t head = size_t(blockIdx.z) * job.shape.kv_heads + blockIdx.y;
+    const size_t entries = size_t(job.most_blocks) * pairs;
+    outputs_ = job.scratch + head * entries * dim_;
+    laws_ = reinterpret_cast<float2*>(job.scratch + heads * entries * dim_) + head * entries;
+  }
+  static size_t bytes(const AttendJob& job, uint32_t pairs) {
+    return size_t(job.span_count) * job.shape.kv_heads * job.most_blocks * pairs *
+           (job.shape.head_dim + 2) * sizeof(float);
   }
 
-  __device__ __forceinline__ void run(bool appends) {
-    if (pairs_ == 0) return;
-    if (appends) {
-      for (uint32_t i = warp_id(); i < span_.end - span_.begin; i += warp_count()) {
-        append<kType>(job_, span_, i, kv_head_, lane_id(), kWarp);
-      }
-    }
-    for (uint32_t pair = warp_id(); pair < pairs_; pair += warp_count()) load_query(pair);
-    const uint32_t last = position_of(pairs_ - 1);
-    for (uint32_t b = 0; b <= last / kBlockPositions; b++) {
-      const uint32_t left = last - b * kBlockPositions + 1;
-      const uint32_t filled = left < kBlockPositions ? left : kBlockPositions;
-      const std::byte* keys = job_.blocks[span_.first_block + b] +
-                              job_.layer * job_.shape.layer_bytes() +
-                              kv_head_ * job_.shape.head_bytes();
-      score(keys, filled);
-      __syncthreads();
-      for (uint32_t pair = warp_id(); pair < pairs_; pair += warp_count()) weigh(pair, b);
-      take_values(keys + job_.shape.key_bytes(), b, filled);
-    }
-    finish();
+  __device__ __forceinline__ float* output(uint32_t b, uint32_t pair) const {
+    return outputs_ + (size_t(b) * pairs_ + pair) * dim_;
+  }
+  // The maximum, then the sum.
+  __device__ __forceinline__ float2& law(uint32_t b, uint32_t pair) const {
+    return laws_[size_t(b) * pairs_ + pair];
   }
 
  private:
-  __device__ __forceinline__ uint32_t position_of(uint32_t pair) const {
-    return span_.begin + (first_ + pair) / share_;
-  }
-  __device__ __forceinline__ size_t row_of(uint32_t pair) const {
-    return span_.first_row + (first_ + pair) / share_;
-  }
-  __device__ __forceinline__ uint32_t head_of(uint32_t pair) const {
-    return kv_head_ * share_ + (first_ + pair) % share_;
-  }
+  const uint32_t dim_, pairs_;
+  float* outputs_;  // [KV block][pair][dim]
+  float2* laws_;    // [KV block][pair]
+};
 
-  __device__ __forceinline__ void load_query(uint32_t pair) {
-    const uint32_t half = dim_ / 2;
-    const float* query =
-        job_.qkv + row_of(pair) * job_.shape.qkv_width() + size_t(head_of(pair)) * dim_;
-    const float* angles = job_.rotary + size_t(position_of(pair)) * dim_;
-    uint32_t* to = queries_ + pair * row_words_;
-    for (uint32_t j = lane_id(); j < half; j += kWarp) {
-      const numerics::Pair turned =
-          numerics::rotate(query[j], query[half + j], angles[2 * j], angles[2 * j + 1]);
-      store_operand<kType>(to, j, turned.lo);
-      store_operand<kType>(to, half + j, turned.hi);
+// Merges the first `blocks` KV blocks of a pair, for one element a lane; d may be past the end. Of
+// 32 KV blocks at a time each lane makes the factors of one, from the maximum of those before it;
+// only the chain of products and sums is in sequence. A maximum does not depend on how it is found.
+__device__ __forceinline__ float merge(const Partials& partials, uint32_t pair, uint32_t blocks,
+                                       uint32_t d, uint32_t dim) {
+  constexpr uint32_t kAhead = 8;  // partial outputs asked for before the first is used
+  float largest = -numerics::kInfinity, output = 0.0f, sum = 0.0f;
+  for (uint32_t begin = 0; begin < blocks; begin += kWarp) {
+    const uint32_t left = blocks - begin, count = left < kWarp ? left : kWarp;
+    const uint32_t lane = lane_id();
+    float2 own = make_float2(-numerics::kInfinity, 0.0f);
+    if (lane < count) own = partials.law(begin + lane, pair);
+    float up_to = lane == 0 ? numerics::larger(largest, own.x) : own.x;
+    NV_UNROLL
+    for (uint32_t step = 1; step < kWarp; step *= 2) {
+      const float before = __shfl_up_sync(kAllLanes, up_to, step);
+      if (lane >= step) up_to = numerics::larger(before, up_to);
     }
-  }
-
-  // Copies `words` words of shared memory, a multiple of four, as they lie in memory.
-  __device__ __forceinline__ static void copy(uint32_t* to, const std::byte* from, uint32_t words) {
-    for (uint32_t i = threadIdx.x; i < words / 4; i += kThreads) {
-      reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
-    }
-  }
-
-  __device__ __forceinline__ void score(const std::byte* keys, uint32_t filled) {
-    constexpr uint32_t kTileWords = W::kSlab / 2;  // of 32 positions
-    const uint32_t slot = threadIdx.x % kBlockPositions;
-    const uint32_t share = ceil_div(pairs_, kThreads / kBlockPositions);
-    const uint32_t first = threadIdx.x / kBlockPositions * share;
-    const uint32_t last = first + share < pairs_ ? first + share : pairs_;
-    for (uint32_t begin = 0; begin < dim_; begin += kSlabElements) {
-      const uint32_t elements = dim_ - begin < kSlabElements ? dim_ - begin : kSlabElements;
-      const uint32_t words = elements / 2 * W::kPerPair;
-      const uint32_t before = begin / 2 * W::kPerPair;
-      __syncthreads();
-      for (uint32_t t = 0; t * kTileRows < filled; t++) {
-        copy(slab_ + t * kTileWords,
-             keys + t * job_.shape.key_tile_bytes() + size_t(before) * kTileRows * 4,
-             words * kTileRows);
+    const float before = __shfl_up_sync(kAllLanes, up_to, 1);
+    const numerics::Merge factors = numerics::merge_blocks(lane == 0 ? largest : before, own.x);
+    largest = __shfl_sync(kAllLanes, up_to, kWarp - 1);
+    for (uint32_t i = 0; i < count; i += kAhead) {
+      float parts[kAhead];
+      NV_UNROLL
+      for (uint32_t j = 0; j < kAhead; j++) {
+        const bool there = i + j < count && d < dim;
+        parts[j] = there ? partials.output(begin + i + j, pair)[d] : 0.0f;
       }
-      __syncthreads();
-      if (slot >= filled) continue;
-      each_chain<kType>(slab_ + slot / kTileRows * kTileWords + slot % kTileRows, queries_ + before,
-                        row_words_, words, first, last, [&](uint32_t pair, float sum) {
-                          float& total = scores_[pair * kBlockPositions + slot];
-                          total = (begin == 0 ? 0.0f : total) + sum;
-                        });
-    }
-  }
-
-  // Scores to weights, and what merging block b into the pair's running state multiplies by.
-  __device__ __forceinline__ void weigh(uint32_t pair, uint32_t b) {
-    const uint32_t position = position_of(pair), begin = b * kBlockPositions;
-    if (position < begin) return;
-    const uint32_t filled = position - begin + 1, lane = lane_id();
-    float* row = scores_ + pair * kBlockPositions;
-    const float scale = 1.0f / numerics::sqrt(float(dim_));
-    const bool has_low = lane < filled, has_high = lane + kWarp < filled;
-    const float low = has_low ? row[lane] * scale : -numerics::kInfinity;
-    const float high = has_high ? row[lane + kWarp] * scale : -numerics::kInfinity;
-    // Which of two equal numbers is taken, +0 or -0, shows nowhere.
-    const float largest = warp_largest(numerics::larger(low, high));
-    const float weight_low = has_low ? numerics::exp(low - largest) : 0.0f;
-    const float weight_high = has_high ? numerics::exp(high - largest) : 0.0f;
-    const float sum = warp_tree(weight_low + weight_high);
-    __syncwarp();  // all lanes have read the scores
-    store_operand<kType>(row, lane, weight_low);
-    store_operand<kType>(row, lane + kWarp, weight_high);
-    if (lane != 0) return;
-    if (b == 0) {
-      largest_[pair] = largest;
-      sums_[pair] = sum;
-      return;
-    }
-    const numerics::Merge merge = numerics::merge_blocks(largest_[pair], largest);
-    largest_[pair] = merge.max;
-    sums_[pair] = numerics::merged(merge, sums_[pair], sum);
-    keep_[pair] = merge.keep;
-    take_[pair] = merge.take;
-  }
-
-  __device__ __forceinline__ void take_values(const std::byte* values, uint32_t b,
-                                              uint32_t filled) {
-    constexpr uint32_t kTileWords = kBlockPositions / 2 * W::kPerPair * kTileRows;
-    const uint32_t words = ceil_div(filled, 2) * W::kPerPair;
-    const uint32_t share = ceil_div(pairs_, kThreads / kSlabElements);
-    const uint32_t first = threadIdx.x / kSlabElements * share;
-    const uint32_t last = first + share < pairs_ ? first + share : pairs_;
-    const uint32_t element = threadIdx.x % kSlabElements;
-    for (uint32_t begin = 0; begin < dim_; begin += kSlabElements) {
-      __syncthreads();
-      for (uint32_t t = 0; t < kSlabElements / kTileRows && begin + t * kTileRows < dim_; t++) {
-        copy(slab_ + t * kTileWords,
-             values + (begin / kTileRows + t) * job_.shape.value_tile_bytes(), words * kTileRows);
-      }
-      __syncthreads();
-      const uint32_t d = begin + element;
-      if (d >= dim_) continue;
-      each_chain<kType>(
-          slab_ + element / kTileRows * kTileWords + element % kTileRows,
-          reinterpret_cast<const uint32_t*>(scores_), kBlockPositions, words, first, last,
-          [&](uint32_t pair, float sum) {
-            if (position_of(pair) < b * kBlockPositions) return;
-            float& output = outputs_[pair * dim_ + d];
-            const float total = 0.0f + sum;
-            output =
-                b == 0 ? total : numerics::merged({0.0f, keep_[pair], take_[pair]}, output, total);
-          });
-    }
-  }
-
-  __device__ __forceinline__ void finish() {
-    __syncthreads();
-    for (uint32_t pair = warp_id(); pair < pairs_; pair += warp_count()) {
-      float* to =
-          job_.output + row_of(pair) * job_.shape.query_width() + size_t(head_of(pair)) * dim_;
-      for (uint32_t d = lane_id(); d < dim_; d += kWarp) {
-        to[d] = outputs_[pair * dim_ + d] / sums_[pair];
+      NV_UNROLL
+      for (uint32_t j = 0; j < kAhead; j++) {
+        const uint32_t from = i + j;
+        if (from >= count) break;
+        const numerics::Merge merge{0.0f, __shfl_sync(kAllLanes, factors.keep, from),
+                                    __shfl_sync(kAllLanes, factors.take, from)};
+        const float part_sum = __shfl_sync(kAllLanes, own.y, from);
+        const bool first = begin + from == 0;
+        sum = first ? part_sum : numerics::merged(merge, sum, part_sum);
+        output = first ? parts[j] : numerics::merged(merge, output, parts[j]);
       }
     }
   }
+  return output / sum;
+}
 
-  const AttendJob& job_;
-  const DeviceSpan span_;
-  const uint32_t kv_head_, dim_, share_, first_, row_words_;
-  uint32_t pairs_;
-  uint32_t* const slab_;
-  uint32_t* const queries_;  // [pair][row_words]
-  float* const scores_;      // [pair][64]; then the weights, as operands
-  float* const outputs_;     // [pair][dim]
-  float *const largest_, *const sums_, *const keep_, *const take_;  // [pair]
+template <DType kType>
+__global__ void __launch_bounds__(kAttendThreads, 2)
+    attend_kernel(const AttendJob job, const uint32_t capacity) {
+  NV_DYN_SMEM(shared);
+  Attend<kType> work(job, capacity, 0, shared);
+  if (work.pairs() == 0) return;
+  const uint32_t blocks = work.blocks();
+  const uint32_t walkers = gridDim.x < blocks ? gridDim.x : blocks;
+  if (blockIdx.x >= walkers) return;
+  const Partials partials(job, capacity);
+  work.load_queries();
+  for (uint32_t b = blockIdx.x; b < blocks; b += walkers) {
+    work.append_in(b);
+    work.attend(
+        b,
+        [&](uint32_t pair, float largest, float sum) {
+          partials.law(b, pair) = make_float2(largest, sum);
+        },
+        [&](uint32_t pair, uint32_t d, float total) { partials.output(b, pair)[d] = total; });
+  }
+  if (!last_of(walkers, job.tickets + blockIdx.z * gridDim.y + blockIdx.y)) return;
+  const uint32_t dim = job.shape.head_dim, pieces = ceil_div(dim, kWarp);
+  for (uint32_t i = warp_id(); i < work.pairs() * pieces; i += warp_count()) {
+    const uint32_t pair = i / pieces, d = i % pieces * kWarp + lane_id();
+    const float output = merge(partials, pair, work.blocks_of(pair), d, dim);
+    if (d < dim) work.output_of(pair)[d] = output;
+  }
+}
+
+// What a block that walks alone has in shared memory behind the rest.
+struct Running {
+  float* outputs;                       // [pair][dim]
+  float *largest, *sums, *keep, *take;  // [pair]
+
+  static size_t bytes(uint32_t dim, uint32_t capacity) {
+    return sizeof(float) * capacity * size_t(dim + 4);
+  }
+  __device__ Running(unsigned char* memory, uint32_t dim, uint32_t capacity)
+      : outputs(reinterpret_cast<float*>(memory)),
+        largest(outputs + capacity * dim),
+        sums(largest + capacity),
+        keep(sums + capacity),
+        take(keep + capacity) {}
 };
 
 template <DType kType>
-__global__ void __launch_bounds__(kThreads, 1)
-    attend_kernel(const AttendJob job, const uint32_t capacity, const bool appends) {
+__global__ void __launch_bounds__(kAttendThreads, 1)
+    walk_kernel(const AttendJob job, const uint32_t capacity) {
   NV_DYN_SMEM(shared);
-  Attend<kType>(job, capacity, shared).run(appends);
+  const uint32_t dim = job.shape.head_dim;
+  Attend<kType> work(job, capacity, blockIdx.x * capacity, shared);
+  if (work.pairs() == 0) return;
+  const Running running(shared + Attend<kType>::shared_bytes(dim, capacity), dim, capacity);
+  work.load_queries();
+  for (uint32_t b = 0; b < work.blocks(); b++) {
+    work.attend(
+        b,
+        [&](uint32_t pair, float largest, float sum) {
+          if (b == 0) {
+            running.largest[pair] = largest;
+            running.sums[pair] = sum;
+            return;
+          }
+          const numerics::Merge merge = numerics::merge_blocks(running.largest[pair], largest);
+          running.largest[pair] = merge.max;
+          running.sums[pair] = numerics::merged(merge, running.sums[pair], sum);
+          running.keep[pair] = merge.keep;
+          running.take[pair] = merge.take;
+        },
+        [&](uint32_t pair, uint32_t d, float total) {
+          float& output = running.outputs[pair * dim + d];
+          output = b == 0 ? total
+                          : numerics::merged({0.0f, running.keep[pair], running.take[pair]}, output,
+                                             total);
+        });
+  }
+  __syncthreads();
+  for (uint32_t pair = warp_id(); pair < work.pairs(); pair += warp_count()) {
+    for (uint32_t d = lane_id(); d < dim; d += kWarp) {
+      work.output_of(pair)[d] = running.outputs[pair * dim + d] / running.sums[pair];
+    }
+  }
+}
+
+uint32_t pairs_of(const AttendJob& job) {
+  return job.most_rows * (job.shape.heads / job.shape.kv_heads);
+}
+
+// Whether attend_kernel can do the job.
+template <DType kType>
+bool is_together(const AttendJob& job) {
+  const uint32_t pairs = pairs_of(job);
+  return pairs <= kMostPairs && job.span_count * job.shape.kv_heads <= kMostTickets &&
+         Attend<kType>::shared_bytes(job.shape.head_dim, pairs) <= kAttendBudget;
 }
 
 template <DType kType>
-cudaError_t launch_attend(const AttendJob& job, cudaStream_t stream) {
-  const CacheShape& shape = job.shape;
-  const uint32_t pairs = job.most_rows * (shape.heads / shape.kv_heads);
-  uint32_t capacity = pairs < kMostPairs ? pairs : kMostPairs;
-  while (capacity > 1 && Words<kType>::shared_bytes(shape.head_dim, capacity) > kAttendBudget) {
-    capacity--;
-  }
-  const bool together = capacity == pairs;
-  if (!together) {
-    const cudaError_t error =
-        nv::launch(append_kernel<kType>, dim3(job.most_rows, shape.kv_heads, job.span_count),
-                   dim3(128), stream, {}, job);
-    if (error != cudaSuccess) return error;
-  }
-  return nv::launch(attend_kernel<kType>,
-                    dim3(ceil_div(pairs, capacity), shape.kv_heads, job.span_count), dim3(kThreads),
-                    stream, {.shared = Words<kType>::shared_bytes(shape.head_dim, capacity)}, job,
-                    capacity, together);
+cudaError_t launch_together(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
+  const uint32_t pairs = pairs_of(job);
+  const uint32_t most =
+      ceil_div(machine.processors * kWalkersPerProcessor, job.shape.kv_heads * job.span_count);
+  // All walkers of the longest span get as many KV blocks, or one less.
+  const uint32_t walkers = ceil_div(job.most_blocks, ceil_div(job.most_blocks, most));
+  return nv::launch(attend_kernel<kType>, dim3(walkers, job.shape.kv_heads, job.span_count),
+                    dim3(kAttendThreads), stream,
+                    {.shared = Attend<kType>::shared_bytes(job.shape.head_dim, pairs)}, job, pairs);
 }
 
+// Of a block that walks alone.
+template <DType kType>
+size_t walk_bytes(uint32_t dim, uint32_t capacity) {
+  return Attend<kType>::shared_bytes(dim, capacity) + Running::bytes(dim, capacity);
+}
+template <DType kType>
+uint32_t walk_capacity(uint32_t dim, uint32_t pairs) {
+  uint32_t capacity = pairs < kMostGroupPairs ? pairs : kMostGroupPairs;
+  while (capacity > 1 && walk_bytes<kType>(dim, capacity) > kAttendBudget) capacity--;
+  return capacity;
+}
+
+template <DType kType>
+cudaError_t launch_apart(const AttendJob& job, cudaStream_t stream) {
+  const CacheShape& shape = job.shape;
+  const uint32_t pairs = pairs_of(job), capacity = walk_capacity<kType>(shape.head_dim, pairs);
+  const cudaError_t error =
+      nv::launch(append_kernel<kType>, dim3(job.most_rows, shape.kv_heads, job.span_count),
+                 dim3(128), stream, {}, job);
+  if (error != cudaSuccess) return error;
+  return nv::launch(walk_kernel<kType>,
+                    dim3(ceil_div(pairs, capacity), shape.kv_heads, job.span_count),
+                    dim3(kAttendThreads), stream,
+                    {.shared = walk_bytes<kType>(shape.head_dim, capacity)}, job, capacity);
+}
+
+template <DType kType>
+cudaError_t launch_attend(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
+  return is_together<kType>(job) ? launch_together<kType>(machine, job, stream)
+                                 : launch_apart<kType>(job, stream);
+}
+
+constexpr uint32_t kEraseThreads = 256;
+
 // Zeroes the slots of a span: a block a (position, layer and kv head), a thread an element.
-__global__ void __launch_bounds__(kThreads, 1)
+__global__ void __launch_bounds__(kEraseThreads, 1)
     erase_kernel(const CacheShape shape, const DeviceSpan span, std::byte* const* const blocks,
                  const uint32_t first_unit) {
   const uint32_t position = span.begin + blockIdx.x, slot = position % kBlockPositions;
@@ -392,7 +270,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       store_operand<DType::f32>(tile, index, 0.0f);
     }
   };
-  for (uint32_t d = threadIdx.x; d < shape.head_dim; d += kThreads) {
+  for (uint32_t d = threadIdx.x; d < shape.head_dim; d += kEraseThreads) {
     clear(keys, tile_index(shape.type, slot % kTileRows, d));
     clear(values + d / kTileRows * shape.value_tile_bytes(),
           tile_index(shape.type, d % kTileRows, slot));
@@ -402,24 +280,36 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t prepare_attention() {
-  const auto allow = [](auto* kernel) {
-    return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                cudaFuncAttributeMaxDynamicSharedMemorySize, int(kAttendBudget));
+  const auto allow = [](auto*... kernels) {
+    cudaError_t error = cudaSuccess;
+    for (const void* kernel : {reinterpret_cast<const void*>(kernels)...}) {
+      if (error == cudaSuccess) {
+        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                     int(kAttendBudget));
+      }
+    }
+    return error;
   };
-  const cudaError_t error = allow(attend_kernel<DType::bf16>);
-  return error != cudaSuccess ? error : allow(attend_kernel<DType::f32>);
+  return allow(attend_kernel<DType::bf16>, attend_kernel<DType::f32>, walk_kernel<DType::bf16>,
+               walk_kernel<DType::f32>);
 }
 
-cudaError_t attend(const AttendJob& job, cudaStream_t stream) {
-  return job.shape.type == DType::bf16 ? launch_attend<DType::bf16>(job, stream)
-                                       : launch_attend<DType::f32>(job, stream);
+size_t attend_scratch(const AttendJob& job) {
+  const bool together =
+      job.shape.type == DType::bf16 ? is_together<DType::bf16>(job) : is_together<DType::f32>(job);
+  return together ? Partials::bytes(job, pairs_of(job)) : 0;
+}
+
+cudaError_t attend(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
+  return job.shape.type == DType::bf16 ? launch_attend<DType::bf16>(machine, job, stream)
+                                       : launch_attend<DType::f32>(machine, job, stream);
 }
 
 cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* const* blocks,
                   uint32_t first_layer, uint32_t last_layer, cudaStream_t stream) {
-  return nv::launch(erase_kernel,
-                    dim3(span.end - span.begin, (last_layer - first_layer) * shape.kv_heads),
-                    dim3(kThreads), stream, {}, shape, span, blocks, first_layer * shape.kv_heads);
+  return nv::launch(
+      erase_kernel, dim3(span.end - span.begin, (last_layer - first_layer) * shape.kv_heads),
+      dim3(kEraseThreads), stream, {}, shape, span, blocks, first_layer * shape.kv_heads);
 }
 
 }  // namespace nvium::cuda

@@ -11,8 +11,6 @@ namespace {
 
 constexpr size_t kUploadBytes = size_t(1) << 20;
 constexpr size_t kAlignment = 256;
-// Passes of 16 rows that one launch of a router may have.
-constexpr uint32_t kMostTickets = 1024;
 constexpr size_t kBestBytes = kPassRows * sizeof(unsigned long long);
 constexpr size_t kZeroedBytes = kBestBytes + (1 + kMostTickets) * sizeof(uint32_t);
 
@@ -85,7 +83,7 @@ void CudaBackend::start() {
 void CudaBackend::stop() noexcept {
   cudaSetDevice(device_);
   if (stream_ != nullptr) cudaStreamSynchronize(stream_);
-  for (std::byte* memory : {incoming_, zeroed_}) release(memory, 0);
+  for (std::byte* memory : {incoming_, zeroed_, scratch_}) release(memory, 0);
   results_.clear();
   outgoing_.clear();
   if (stream_ != nullptr) cudaStreamDestroy(stream_);
@@ -165,6 +163,22 @@ std::byte* CudaBackend::upload(const void* data, size_t bytes) {
   return to;
 }
 
+std::byte* CudaBackend::scratch(size_t bytes) {
+  if (bytes > scratch_bytes_) {
+    const size_t more = std::max(bytes, 2 * scratch_bytes_);
+    wait();  // kernels under way may use it
+    release(std::exchange(scratch_, nullptr), 0);
+    scratch_bytes_ = 0;
+    scratch_ = static_cast<std::byte*>(allocate(more));
+    scratch_bytes_ = more;
+  }
+  return scratch_;
+}
+
+uint32_t* CudaBackend::tickets() const {
+  return reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes) + 1;
+}
+
 CudaBackend::Table CudaBackend::upload(std::span<const Span> spans) {
   const size_t span_bytes = round_up(spans.size() * sizeof(DeviceSpan), kAlignment);
   size_t blocks = 0;
@@ -207,13 +221,20 @@ void CudaBackend::attend(const Attention& a) {
                 .spans = table.spans,
                 .span_count = uint32_t(a.spans.size()),
                 .most_rows = 0,
+                .most_blocks = 0,
                 .blocks = table.blocks,
                 .qkv = a.qkv,
                 .rotary = a.rotary,
-                .output = a.output};
-  for (const Span& span : a.spans) job.most_rows = std::max(job.most_rows, span.rows());
+                .output = a.output,
+                .scratch = nullptr,
+                .tickets = tickets()};
+  for (const Span& span : a.spans) {
+    job.most_rows = std::max(job.most_rows, span.rows());
+    job.most_blocks = std::max(job.most_blocks, ceil_div(span.end, kBlockPositions));
+  }
   if (job.most_rows == 0) return;
-  check(cuda::attend(job, stream_), "attending");
+  job.scratch = reinterpret_cast<float*>(scratch(attend_scratch(job)));
+  check(cuda::attend(machine_, job, stream_), "attending");
 }
 
 void CudaBackend::route(const Routing& r) {
@@ -255,8 +276,7 @@ void CudaBackend::route(const Routing& r) {
       project(second);
       continue;
     }
-    uint32_t* tickets = reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes) + 1;
-    check(project_twice(machine_, block.fc2.type, product_of(second), product_of(head), tickets,
+    check(project_twice(machine_, block.fc2.type, product_of(second), product_of(head), tickets(),
                         stream_),
           "routing");
   }

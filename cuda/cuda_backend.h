@@ -84,6 +84,9 @@ class CudaBackend final : public Backend {
   // Copies to the device in the stream's order; valid until 1 MB more was uploaded.
   std::byte* upload(const void* data, size_t bytes);
   Table upload(std::span<const Span> spans);
+  // Memory for kernels, valid until this is called again.
+  std::byte* scratch(size_t bytes);
+  uint32_t* tickets() const;
 
   const int device_;
   std::string name_;
@@ -102,6 +105,8 @@ class CudaBackend final : public Backend {
   uint64_t table_round_ = 0;
   // Zero whenever no kernel runs: the candidates of draws, then tickets.
   std::byte* zeroed_ = nullptr;
+  std::byte* scratch_ = nullptr;
+  size_t scratch_bytes_ = 0;
 };
 
 }  // namespace nvium::cuda

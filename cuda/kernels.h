@@ -16,6 +16,9 @@ namespace nvium::cuda {
 // Rows that one pass over a matrix serves.
 constexpr uint32_t kPassRows = 16;
 
+// Words by which the blocks of a launch find out who ends last, at most.
+constexpr uint32_t kMostTickets = 1024;
+
 // What launches have to know of the device.
 struct Machine {
   uint32_t processors = 1;
@@ -78,16 +81,22 @@ struct AttendJob {
   uint32_t layer;
   const DeviceSpan* spans;
   uint32_t span_count;
-  uint32_t most_rows;  // of one span
+  uint32_t most_rows;    // of one span
+  uint32_t most_blocks;  // of 64 positions, of one span
   std::byte* const* blocks;
   const float* qkv;
   const float* rotary;
   float* output;
+  float* scratch;     // of attend_scratch(job) bytes
+  uint32_t* tickets;  // [kMostTickets], zeroed, zero again afterwards
 };
+
+// Bytes of scratch memory that attend() needs; of the job only sizes are looked at.
+size_t attend_scratch(const AttendJob& job);
 
 // One launch where the rows of each span and the query heads of a kv head fit one block, else two:
 // keys and values are then appended first.
-cudaError_t attend(const AttendJob& job, cudaStream_t stream);
+cudaError_t attend(const Machine& machine, const AttendJob& job, cudaStream_t stream);
 
 cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* const* blocks,
                   uint32_t first_layer, uint32_t last_layer, cudaStream_t stream);

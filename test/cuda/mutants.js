@@ -222,67 +222,201 @@ const MUTANTS = [
   ],
   [
     "weights past the row's position",
-    "attend.cu",
-    "const uint32_t filled = position - begin + 1, lane",
-    "const uint32_t filled = position - begin + 2, lane",
+    "attend.cuh",
+    "position_of(pair) - b * kBlockPositions + 1, lane",
+    "position_of(pair) - b * kBlockPositions + 2, lane",
     "attention",
   ],
   [
     "blocks merged with the wrong factors",
     "attend.cu",
-    "numerics::merged({0.0f, keep_[pair], take_[pair]}",
-    "numerics::merged({0.0f, take_[pair], keep_[pair]}",
-    "attention",
+    "numerics::merged({0.0f, running.keep[pair], running.take[pair]}",
+    "numerics::merged({0.0f, running.take[pair], running.keep[pair]}",
+    "more_pairs",
   ],
   [
     "pairs that a block does not concern merged",
-    "attend.cu",
-    "if (position_of(pair) < b * kBlockPositions) return;",
-    "",
+    "attend.cuh",
+    "skipped > first_ ? skipped - first_ : 0",
+    "0",
     "attention",
   ],
   [
     "scores read before the warp has read them",
-    "attend.cu",
+    "attend.cuh",
     "__syncwarp();  // all lanes have read the scores",
     "",
     "attention",
   ],
   [
     "no barrier between scores and weights",
-    "attend.cu",
-    "score(keys, filled);\n      __syncthreads();",
-    "score(keys, filled);",
+    "attend.cuh",
+    "score(keys, filled, lowest);\n    __syncthreads();",
+    "score(keys, filled, lowest);",
     "attention",
   ],
   [
     "query heads of the next group",
-    "attend.cu",
+    "attend.cuh",
     "return kv_head_ * share_ + (first_ + pair) % share_;",
     "return (kv_head_ * share_ + (first_ + pair) % share_ + share_) % job_.shape.heads;",
     "attention",
   ],
   [
     "keys not turned",
-    "attend.cu",
+    "attend.cuh",
     "numerics::rotate(key[j], key[half + j], angles[2 * j], angles[2 * j + 1])",
     "numerics::Pair{key[j], key[half + j]}",
     "attention",
   ],
   [
     "keys appended one slot late",
-    "attend.cu",
+    "attend.cuh",
     "const uint32_t position = span.begin + i, slot = position % kBlockPositions;\n  const float* key",
     "const uint32_t position = span.begin + i, slot = (position + 1) % kBlockPositions;\n  const float* key",
     "attention",
   ],
   [
-    "append left out where a span needs two blocks",
+    "only a prompt's first row appended",
     "attend.cu",
-    "if (!together) {",
-    "if (false) {",
+    "dim3(job.most_rows, shape.kv_heads, job.span_count)",
+    "dim3(1, shape.kv_heads, job.span_count)",
     "more_pairs",
   ],
+  [
+    "KV blocks merged in descending order",
+    "attend.cu",
+    "partials.output(begin + i + j, pair)[d]",
+    "partials.output(begin + count - 1 - i - j, pair)[d]",
+    "far",
+  ],
+  [
+    "maxima and sums in another order than outputs",
+    "attend.cu",
+    "partials.law(begin + lane, pair)",
+    "partials.law(begin + count - 1 - lane, pair)",
+    "far",
+  ],
+  [
+    "what is there and what comes swapped",
+    "attend.cu",
+    "numerics::merged(merge, output, parts[j])",
+    "numerics::merged(merge, parts[j], output)",
+    "attention",
+  ],
+  [
+    "maximum of the first 32 KV blocks forgotten",
+    "attend.cu",
+    "lane == 0 ? numerics::larger(largest, own.x) : own.x",
+    "own.x",
+    "far",
+  ],
+  [
+    "factors from the maximum after, not before",
+    "attend.cu",
+    "lane == 0 ? largest : before, own.x",
+    "up_to, own.x",
+    "attention",
+  ],
+  [
+    "KV blocks past the row's own merged",
+    "attend.cu",
+    "work.blocks_of(pair), d, dim",
+    "work.blocks(), d, dim",
+    "attention",
+  ],
+  [
+    "the last KV block left out",
+    "attend.cu",
+    "b < blocks; b += walkers",
+    "b + 1 < blocks; b += walkers",
+    "attention",
+  ],
+  [
+    "KV blocks begun by none",
+    "attend.cu",
+    "b < blocks; b += walkers",
+    "b < blocks; b += walkers + 1",
+    "far",
+  ],
+  [
+    "rows appended by the owner of the KV block before",
+    "attend.cu",
+    "work.append_in(b);",
+    "work.append_in(b + 1);",
+    "attention",
+  ],
+  [
+    "rows appended by the first walker",
+    "attend.cu",
+    "work.append_in(b);",
+    "if (b == 0) work.append_in(blocks - 1);",
+    "attention",
+  ],
+  [
+    "rows of the KV block after appended too",
+    "attend.cuh",
+    "const uint32_t last = span_.end < end ? span_.end : end;",
+    "const uint32_t last = span_.end;",
+    "attention",
+  ],
+  [
+    "scratch memory shared by kv heads",
+    "attend.cu",
+    "size_t(blockIdx.z) * job.shape.kv_heads + blockIdx.y",
+    "size_t(blockIdx.z) * job.shape.kv_heads",
+    "attention",
+  ],
+  [
+    "scratch memory of pairs and KV blocks confused",
+    "attend.cu",
+    "outputs_ + (size_t(b) * pairs_ + pair) * dim_",
+    "outputs_ + (size_t(pair) * pairs_ + b) * dim_",
+    "attention",
+  ],
+  [
+    "scratch memory without maxima and sums",
+    "attend.cu",
+    "(job.shape.head_dim + 2) * sizeof(float)",
+    "job.shape.head_dim * sizeof(float)",
+    "far",
+  ],
+  [
+    "KV blocks counted of the last span only",
+    "cuda_backend.cc",
+    "std::max(job.most_blocks, ceil_div(span.end, kBlockPositions))",
+    "ceil_div(span.end, kBlockPositions)",
+    "far",
+  ],
+  [
+    "spans share their tickets",
+    "attend.cu",
+    "job.tickets + blockIdx.z * gridDim.y + blockIdx.y",
+    "job.tickets + blockIdx.y",
+    "attention",
+  ],
+  [
+    "walkers that have nothing are waited for",
+    "attend.cu",
+    "last_of(walkers,",
+    "last_of(gridDim.x,",
+    "attention",
+  ],
+  [
+    "the last walker but one merges",
+    "attend.cu",
+    "last_of(walkers,",
+    "last_of(walkers - 1,",
+    "attention",
+  ],
+  [
+    "no barrier before a walker's ticket",
+    "block.cuh",
+    "NV_SHARED(uint32_t, last);\n  __syncthreads();",
+    "NV_SHARED(uint32_t, last);",
+    "attention",
+  ],
+  ["a walker's ticket not reset", "block.cuh", "      *ticket = 0;\n", "", "attention"],
   [
     "one position too few erased",
     "attend.cu",
@@ -359,6 +493,13 @@ const MUTANTS = [
   ],
 ];
 
+/** Of the sources that include a header, those that its mutants' tests are about. */
+const INCLUDED_BY = {
+  "attend.cuh": ["attend.cu"],
+  "block.cuh": ["attend.cu", "draw.cu", "project.cu"],
+  "project.cuh": ["project.cu"],
+};
+
 const [build = "", filter = ""] = process.argv.slice(2);
 const root = resolve(import.meta.dirname, "../..");
 const commands = JSON.parse(readFileSync(join(build, "compile_commands.json"), "utf8"));
@@ -413,12 +554,7 @@ for (const [name, file, from, to, tests, tester = "operations"] of MUTANTS) {
     path,
     text.replace(from, () => to),
   );
-  const touched =
-    file === "project.cuh"
-      ? ["project.cu"]
-      : file === "block.cuh"
-        ? ["project.cu", "draw.cu"]
-        : [file];
+  const touched = INCLUDED_BY[file] ?? [file];
   const replaced = [];
   let failed = "";
   for (const source of touched) {

@@ -223,6 +223,68 @@ TEST(attention_of_more_pairs_than_a_block_holds) {
   compare("f32, 128", {{1, 2, 1, 128, DType::f32}, {{0, 70}, {66, 40}}});
 }
 
+namespace {
+
+// Rows behind caches that are long already: of made-up keys and values, which `attend` would take
+// too long to make.
+Bytes attend_far(Backend& backend, const Sizes& sizes, uint32_t seed) {
+  Random random(seed);
+  const CacheShape& shape = sizes.shape;
+  std::vector<Buffer> memory;
+  std::vector<std::vector<std::byte*>> blocks;
+  std::vector<Span> spans;
+  uint32_t longest = 0, rows = 0;
+  for (const auto& [before, count] : sizes.spans) {
+    const uint32_t end = before + count, needed = ceil_div(end, kBlockPositions);
+    Bytes bytes(needed * shape.block_bytes());
+    for (size_t i = 0; i < bytes.size(); i += bytes_of(shape.type)) {
+      const uint32_t value =
+          shape.type == DType::bf16 ? random.half(DType::bf16) : numerics::bits(random.value());
+      std::memcpy(&bytes[i], &value, bytes_of(shape.type));
+    }
+    memory.push_back(on_device(backend, bytes));
+    blocks.emplace_back();
+    for (uint32_t b = 0; b < needed; b++) {
+      blocks.back().push_back(memory.back().data() + b * shape.block_bytes());
+    }
+    spans.push_back({before, end, rows, blocks.back().data()});
+    longest = std::max(longest, end);
+    rows += count;
+  }
+  const Buffer rotary = on_device(backend, rotary_table(longest, shape.head_dim));
+  Buffer output(backend, size_t(rows) * shape.query_width() * sizeof(float));
+  Bytes result;
+  for (uint32_t layer = 0; layer < shape.layers; layer++) {
+    std::vector<float> values = random.values(size_t(rows) * shape.qkv_width());
+    // Large, so that maxima rise and fall from one KV block to the next.
+    for (float& v : values) v *= 16;
+    const Buffer qkv = on_device(backend, values);
+    backend.attend({shape, layer, spans, qkv.floats(), rotary.floats(), output.floats()});
+    append(result, read(backend, output));
+  }
+  for (const Buffer& m : memory) append(result, read(backend, m));
+  return result;
+}
+
+}  // namespace
+
+// More KV blocks than one warp has lanes, and than a launch has blocks for; several rows that reach
+// different ones; a call with fewer after a call with more.
+TEST(attention_far_into_a_context) {
+  same_on_both(
+      "f32, 8",
+      [](Backend& b) {
+        Bytes bytes = attend_far(b, {{2, 4, 2, 8, DType::f32}, {{2109, 5}, {70, 1}, {700, 9}}}, 3);
+        append(bytes, attend_far(b, {{1, 1, 1, 8, DType::f32}, {{200, 1}}}, 4));
+        append(bytes, attend_far(b, {{1, 1, 1, 8, DType::f32}, {{4157, 70}}}, 5));
+        return bytes;
+      },
+      true);
+  same_on_both("bf16, 40", [](Backend& b) {
+    return attend_far(b, {{1, 2, 1, 40, DType::bf16}, {{2047, 2}, {640, 64}, {5, 1}}}, 6);
+  });
+}
+
 TEST(attention_with_wide_heads) {
   compare("f32, 160", {{1, 2, 2, 160, DType::f32}, {{5, 2}, {64, 2}}});
   compare("bf16, 264", {{1, 2, 1, 264, DType::bf16}, {{5, 2}, {65, 1}}});

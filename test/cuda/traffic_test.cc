@@ -11,6 +11,8 @@ namespace {
 struct Traffic {
   uint64_t weight_bytes = 0, sectors = 0, ideal_sectors = 0;  // of 16-byte reads of weights
   uint64_t wavefronts = 0, ideal_wavefronts = 0;              // of shared memory
+  // Of floats in attend.cu, which holds the merging of KV blocks and no more.
+  uint64_t merging_written = 0, merging_read = 0;
   size_t launches = 0;
 };
 
@@ -36,6 +38,8 @@ Traffic count(const Work& work) {
         t.weight_bytes += line.bytes;
         t.sectors += line.moved;
         t.ideal_sectors += line.ideal;
+      } else if (line.width == 4 && line.at.file.ends_with("attend.cu")) {
+        (line.access == "read" ? t.merging_read : t.merging_written) += line.bytes;
       }
     }
     t.launches = simt::launch_counters().size();
@@ -89,28 +93,42 @@ TEST(weights_are_read_once_and_in_whole_sectors) {
 }
 
 TEST(one_launch_appends_and_attends) {
-  const Traffic t = count([&](Backend& backend, const auto& start) {
-    const CacheShape shape{1, 8, 2, 64, DType::bf16};
-    Buffer memory(backend, 3 * shape.block_bytes());
-    backend.zero(memory.data(), memory.bytes());
-    std::vector<std::byte*> blocks;
-    for (uint32_t b = 0; b < 3; b++) blocks.push_back(memory.data() + b * shape.block_bytes());
-    const Buffer rotary = on_device(backend, rotary_table(192, 64));
-    const Buffer qkv = on_device(backend, Random(2).values(4 * shape.qkv_width()));
-    Buffer output(backend, 4 * shape.query_width() * 4);
-    start();
-    const Span span{150, 154, 0, blocks.data()};
-    backend.attend({shape, 0, {&span, 1}, qkv.floats(), rotary.floats(), output.floats()});
-    read(backend, output);
-  });
-  // Positions 0 … 153 for all rows and heads together: whole blocks of keys and values, and the
-  // part of the last that is filled.
-  const double least = 2.0 * 2 * 64 * 2 * 154;
-  std::printf("    keys and values %.3f, wavefronts %.3f\n", double(t.weight_bytes) / least,
-              double(t.wavefronts) / double(t.ideal_wavefronts));
-  CHECK(double(t.weight_bytes) <= 1.05 * least);
-  CHECK_EQ(t.sectors, t.ideal_sectors);
-  CHECK_EQ(t.launches, 1u);
+  const CacheShape shape{1, 8, 2, 64, DType::bf16};
+  const uint32_t rows = 4;
+  // With more KV blocks than the launch has blocks for, too.
+  for (const uint32_t end : {154u, 2010u}) {
+    const uint32_t block_count = ceil_div(end, kBlockPositions);
+    const Traffic t = count([&](Backend& backend, const auto& start) {
+      Buffer memory(backend, block_count * shape.block_bytes());
+      backend.zero(memory.data(), memory.bytes());
+      std::vector<std::byte*> blocks;
+      for (uint32_t b = 0; b < block_count; b++) {
+        blocks.push_back(memory.data() + b * shape.block_bytes());
+      }
+      const Buffer rotary = on_device(backend, rotary_table(end, 64));
+      const Buffer qkv = on_device(backend, Random(2).values(rows * shape.qkv_width()));
+      Buffer output(backend, rows * shape.query_width() * 4);
+      start();
+      const Span span{end - rows, end, 0, blocks.data()};
+      backend.attend({shape, 0, {&span, 1}, qkv.floats(), rotary.floats(), output.floats()});
+      read(backend, output);
+    });
+    // Keys and values of all positions for all rows and heads together: whole blocks, and the part
+    // of the last that is filled. Partial outputs are written once and read once.
+    const double least = 2.0 * 2 * 64 * 2 * end;
+    const uint64_t output_bytes = uint64_t(rows) * shape.query_width() * 4;
+    const uint64_t partial_bytes = block_count * output_bytes;
+    std::printf(
+        "    %u positions: keys and values %.3f, partial outputs %.3f of them, "
+        "wavefronts %.3f\n",
+        end, double(t.weight_bytes) / least, double(t.merging_read) / double(t.weight_bytes),
+        double(t.wavefronts) / double(t.ideal_wavefronts));
+    CHECK(double(t.weight_bytes) <= 1.05 * least);
+    CHECK_EQ(t.sectors, t.ideal_sectors);
+    CHECK_EQ(t.merging_read, partial_bytes);
+    CHECK_EQ(t.merging_written, partial_bytes + output_bytes);
+    CHECK_EQ(t.launches, 1u);
+  }
 }
 
 TEST(a_router_is_two_launches_and_a_draw_one) {

@@ -10,7 +10,7 @@ import { findNvcc } from "./nvcc.js";
 
 const FILES = ["project", "draw", "attend", "table"];
 const ARCHITECTURES = [80, 90, 100, 120];
-/** What a multiprocessor holds at once, from the CUDA Programming Guide's table of compute capabilities. */
+/** What a multiprocessor holds at once: blocks and bytes as in the toolkit's cuda_occupancy.h, warps as in the Programming Guide. */
 const LIMITS = {
   80: { warps: 64, blocks: 32, shared: 164 * 1024 },
   90: { warps: 64, blocks: 32, shared: 228 * 1024 },
@@ -79,6 +79,20 @@ async function compile(file, architecture) {
   return kernels;
 }
 
+/** Kernel -> { threads, dynamic } of a launch for the 1.5B shape, for those that have dynamic shared memory. */
+async function launches() {
+  const program = join(folder, "shapes");
+  await run(nvcc, [...OPTIONS, "-arch=sm_90", "-o", program, "scripts/kernel-shapes.cu"]);
+  const { stdout } = await run(program);
+  const lines = stdout.trim().split("\n");
+  return new Map(
+    lines.map((line) => {
+      const [kernel, threads, dynamic] = line.split("|");
+      return [kernel, { threads: Number(threads), dynamic: Number(dynamic) }];
+    }),
+  );
+}
+
 /** Looks at a file's PTX. Notes the threads that each kernel's launch bound allows a block. */
 async function inspect(file) {
   const output = join(folder, `${file}.ptx`);
@@ -116,8 +130,8 @@ const up = (n, to) => Math.ceil(n / to) * to;
  * Warps that a multiprocessor holds at once in blocks of `threads`. Each of its four parts has 16384 registers, given to
  * a warp 256 at a time; a block takes 1 KB of shared memory besides its own.
  */
-function warps({ registers, shared }, threads, limits) {
-  const perBlock = up(threads / 32, 4);
+function warps(registers, shared, threads, limits) {
+  const perBlock = threads / 32;
   const byRegisters = 4 * Math.floor(16384 / up(registers * 32, 256));
   const blocks = Math.min(
     Math.floor(Math.min(byRegisters, limits.warps) / perBlock),
@@ -156,15 +170,17 @@ try {
     problems.push(`only ${arithmetic} f32 instructions: the pattern does not fit this PTX`);
   const [, version = "?"] =
     /release ([\d.]+)/.exec(spawnSync(nvcc, ["--version"], { encoding: "utf8" }).stdout) ?? [];
+  const launched = await launches();
   const table = [...rows]
     .sort(([a], [b]) => a.localeCompare(b, "en", { numeric: true }))
     .map(([kernel, on]) => {
-      const threads = bounds.get(kernel);
-      if (threads === undefined) problems.push(`${kernel} has no launch bound`);
+      const bound = bounds.get(kernel);
+      if (bound === undefined) problems.push(`${kernel} has no launch bound`);
+      const { threads, dynamic } = launched.get(kernel) ?? { threads: bound, dynamic: 0 };
+      const shared = dynamic + Math.max(...ARCHITECTURES.map((a) => on[a].shared));
       const uses = ARCHITECTURES.map(
-        (a) => `${on[a].registers}, ${warps(on[a], threads, LIMITS[a])}`,
+        (a) => `${on[a].registers}, ${warps(on[a].registers, shared, threads, LIMITS[a])}`,
       );
-      const shared = Math.max(...ARCHITECTURES.map((a) => on[a].shared));
       return `| ${kernel} | ${threads} | ${shared} | ${uses.join(" | ")} |`;
     });
   const text = `# Kernels
@@ -173,10 +189,10 @@ Written by \`npm run check:kernels\`, which compiles every kernel for every arch
 instruction that is not flushed and rounded to nearest, on anything approximate or contracted, and on a float atomic.
 Compiled with nvcc ${version}; no kernel spills. Nothing here was measured on a GPU.
 
-Threads of the largest block that the launch bound allows; static shared memory in bytes; and for each architecture the
-registers of a thread, then the warps that a multiprocessor holds at once in blocks of that size, as its registers, shared
-memory, threads and blocks allow. Smaller blocks may fill it better, and dynamic shared memory allows fewer where it is
-large: it depends on the shape (\`Tile::shared_bytes\` in \`cuda/project.cuh\`, \`Words::shared_bytes\` in \`cuda/attend.cu\`).
+Threads of a block and its shared memory in bytes, as launched for the 1.5B shape (d 1536, ffn 4096, 12 heads of 128): the
+down projection, the second product of a router with its head, the language model's head, attention of 16 decoded rows and of
+a prompt. For each architecture the registers of a thread, then the warps that a multiprocessor holds at once as its registers,
+shared memory, threads and blocks allow. Shared memory is what limits products of many rows.
 
 | kernel | threads | shared | ${ARCHITECTURES.map((a) => `sm_${a}`).join(" | ")} |
 | --- | ---: | ---: | ${ARCHITECTURES.map(() => "---:").join(" | ")} |

@@ -1,0 +1,64 @@
+// Prints "kernel|threads|bytes of dynamic shared memory" as each kernel is launched for the 1.5B
+// shape (d 1536, ffn 4096, heads of 128), for scripts/check-kernels.js. Needs no GPU.
+#include <cstdio>
+#include <string>
+
+#include "../cuda/attend.cu"
+#include "../cuda/project.cuh"
+
+namespace {
+
+using namespace nvium;
+using namespace nvium::cuda;
+
+constexpr uint32_t kHidden = 1536, kFeedForward = 4096, kVocab = 32000, kHeadDim = 128;
+constexpr Machine kMachine{132};
+
+void print(const std::string& kernel, uint32_t threads, size_t shared) {
+  std::printf("%s|%u|%zu\n", kernel.c_str(), threads, shared);
+}
+
+std::string name_of(DType type) {
+  return type == DType::bf16 ? "bf16" : type == DType::f16 ? "f16" : "f32";
+}
+
+struct PrintProducts {
+  uint32_t rows;
+
+  template <DType kType, int kRows>
+  cudaError_t run() const {
+    const auto grid = [&](uint32_t cols, uint32_t width) {
+      Product product{};
+      product.cols = cols, product.width = width, product.rows = rows;
+      return grid_of<kType, kRows>(kMachine, product);
+    };
+    const std::string instance =
+        " " + name_of(kType) + " " + std::to_string(kRows) + (kRows == 1 ? " row" : " rows");
+    const Grid down = grid(kFeedForward, kHidden), router = grid(kHidden * 2 / 3, kHidden),
+               head = grid(kHidden, kVocab);
+    print("project_kernel" + instance, down.warps * kWarp, down.shared);
+    print("project_twice_kernel" + instance, router.warps * kWarp, router.shared);
+    print("head_kernel" + instance, head.warps * kWarp, head.shared);
+    return cudaSuccess;
+  }
+};
+
+// A head of its own for each query head: 16 rows that are decoded, and a prompt's 256.
+template <DType kType>
+void print_attention() {
+  const std::string type = " " + name_of(kType);
+  print("attend_kernel" + type, kAttendThreads, Attend<kType>::shared_bytes(kHeadDim, kPassRows));
+  print("walk_kernel" + type, kAttendThreads,
+        walk_bytes<kType>(kHeadDim, walk_capacity<kType>(kHeadDim, 256)));
+}
+
+}  // namespace
+
+int main() {
+  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+    for (const uint32_t rows : {1, 2, 4, 8, 16}) for_shape(type, rows, PrintProducts{rows});
+  }
+  print_attention<DType::bf16>();
+  print_attention<DType::f32>();
+  return 0;
+}

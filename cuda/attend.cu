@@ -27,12 +27,13 @@ namespace nvium::cuda {
 namespace {
 
 constexpr size_t kAttendBudget = size_t(96) << 10;
+constexpr uint32_t kAppendThreads = 128;
 constexpr uint32_t kMostPairs = 128;      // of a walker
 constexpr uint32_t kMostGroupPairs = 64;  // of a block that walks alone
 constexpr uint32_t kWalkersPerProcessor = 4;
 
 template <DType kType>
-__global__ void __launch_bounds__(kAttendThreads, 1) append_kernel(const AttendJob job) {
+__global__ void __launch_bounds__(kAppendThreads, 1) append_kernel(const AttendJob job) {
   const DeviceSpan span = job.spans[blockIdx.z];
   if (blockIdx.x >= span.end - span.begin) return;
   append<kType>(job, span, blockIdx.x, blockIdx.y, threadIdx.x, blockDim.x);
@@ -238,7 +239,7 @@ cudaError_t launch_apart(const AttendJob& job, cudaStream_t stream) {
   const uint32_t pairs = pairs_of(job), capacity = walk_capacity<kType>(shape.head_dim, pairs);
   const cudaError_t error =
       nv::launch(append_kernel<kType>, dim3(job.most_rows, shape.kv_heads, job.span_count),
-                 dim3(128), stream, {}, job);
+                 dim3(kAppendThreads), stream, {}, job);
   if (error != cudaSuccess) return error;
   return nv::launch(walk_kernel<kType>,
                     dim3(ceil_div(pairs, capacity), shape.kv_heads, job.span_count),

@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 const check = process.argv.includes("--check");
 const files = execFileSync(
   "git",
-  ["ls-files", "native", "cuda", "test/native", "test/simt", "test/cuda", "bench"],
+  ["ls-files", "native", "cuda", "test/native", "test/simt", "test/cuda", "bench", "scripts"],
   {
     encoding: "utf8",
   },

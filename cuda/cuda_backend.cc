@@ -183,7 +183,8 @@ CudaBackend::Table CudaBackend::upload(std::span<const Span> spans) {
   const size_t span_bytes = round_up(spans.size() * sizeof(DeviceSpan), kAlignment);
   size_t blocks = 0;
   for (const Span& span : spans) blocks += ceil_div(span.end, kBlockPositions);
-  std::vector<std::byte> bytes(span_bytes + blocks * sizeof(std::byte*));
+  std::vector<std::byte>& bytes = next_table_;
+  bytes.assign(span_bytes + blocks * sizeof(std::byte*), std::byte{0});
   size_t at = 0;
   for (size_t i = 0; i < spans.size(); i++) {
     const Span& span = spans[i];
@@ -198,7 +199,7 @@ CudaBackend::Table CudaBackend::upload(std::span<const Span> spans) {
     table_ = nullptr;
     table_ = upload(bytes.data(), bytes.size());
     table_round_ = round_;
-    table_bytes_ = std::move(bytes);
+    std::swap(table_bytes_, bytes);
   }
   return {reinterpret_cast<const DeviceSpan*>(table_),
           reinterpret_cast<std::byte* const*>(table_ + span_bytes)};

@@ -99,8 +99,8 @@ class CudaBackend final : public Backend {
   std::byte* incoming_ = nullptr;
   size_t uploaded_ = 0;
   uint64_t round_ = 0;
-  // The spans uploaded last: the layers of a segment ask for the same.
-  std::vector<std::byte> table_bytes_;
+  // The spans uploaded last: the layers of a segment ask for the same. And memory to tell.
+  std::vector<std::byte> table_bytes_, next_table_;
   std::byte* table_ = nullptr;
   uint64_t table_round_ = 0;
   // Zero whenever no kernel runs: the candidates of draws, then tickets.

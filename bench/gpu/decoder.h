@@ -36,7 +36,7 @@ class Decoder {
     model_.reserve(kBlocks, kBlocks * plan.segments(), fresh, kBlocks * kBlockPositions);
     s_ = make_sequence(plan, kBlocks);
     begin(0);
-    prompt_seconds = device.time([&] { flush(model_, {&s_, 1}, Control()); }).done;
+    prompt_seconds = device.time([&] { cascade_.flush({&s_, 1}, Control()); }).done;
   }
 
   const char* name() const { return shape_.name; }
@@ -64,7 +64,7 @@ class Decoder {
     const StepOptions options;
     StepResult result;
     const uint64_t before = model_.work().weight_bytes;
-    nvium::step(model_, {&s_, 1}, {&options, 1}, Control(), {&result, 1});
+    cascade_.step({&s_, 1}, {&options, 1}, Control(), {&result, 1});
     tally.bytes += double(model_.work().weight_bytes - before) +
                    4.0 * result.layers_run * s_.length * shape_.heads * shape_.head_dim;
     tally.tokens++;
@@ -87,6 +87,7 @@ class Decoder {
   const Shape shape_;
   const uint32_t prompt_;
   Model model_;
+  Cascade cascade_{model_};
   Sequence s_;
 };
 

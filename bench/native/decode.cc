@@ -52,7 +52,8 @@ int main(int argc, char** argv) {
     const Probe probe(backend.team(), model.weights_memory(), model.memory().weights);
     Sequence sequence = make_sequence(plan, kBlocks);
     set_length(sequence, kContext + 1, 0, plan.vocab_size);
-    flush(model, {&sequence, 1}, Control());
+    Cascade cascade(model);
+    cascade.flush({&sequence, 1}, Control());
 
     // Segment 1 over k rows: for a dense shape that is every layer.
     const auto pass = [&](uint32_t k) {
@@ -64,9 +65,7 @@ int main(int argc, char** argv) {
       set_length(sequence, kContext + 1, kContext, plan.vocab_size);
       const StepOptions options;
       StepResult result;
-      return seconds([&] {
-        nvium::step(model, {&sequence, 1}, {&options, 1}, Control(), {&result, 1});
-      });
+      return seconds([&] { cascade.step({&sequence, 1}, {&options, 1}, Control(), {&result, 1}); });
     };
     const auto bytes_of = [&](auto&& work) {
       const uint64_t before = model.work().weight_bytes;
@@ -127,7 +126,7 @@ int main(int argc, char** argv) {
     std::vector<double> prompts;
     for (int round = 0; round < 3; round++) {
       set_length(sequence, 513, 0, plan.vocab_size);
-      prompts.push_back(seconds([&] { flush(model, {&sequence, 1}, Control()); }));
+      prompts.push_back(seconds([&] { cascade.flush({&sequence, 1}, Control()); }));
     }
     std::printf("  a prompt of 512 tokens: %.0f tokens/s\n", 512 / median(prompts));
     json.add("promptTokensPerSecond", 512 / median(prompts)).end();

@@ -4,7 +4,6 @@
 
 #include "../cpu/instruction_sets.h"
 #include "../model/evaluate.h"
-#include "../model/step.h"
 #include "addon.h"
 #include "job.h"
 #include "values.h"
@@ -116,7 +115,7 @@ std::shared_ptr<Call> read_step_call(const Napi::Object& o, Addon& addon) {
 }
 
 // Several steps of all sequences, those that met a stop token excepted.
-void run_steps(Model& model, Call& call) {
+void run_steps(Cascade& cascade, Call& call) {
   const auto begin = std::chrono::steady_clock::now();
   std::vector<size_t> going(call.sequences.size());
   for (size_t i = 0; i < going.size(); i++) going[i] = i;
@@ -148,7 +147,7 @@ void run_steps(Model& model, Call& call) {
       options.push_back(call.options[s]);
     }
     // Frontiers that moved stand even when the step fails.
-    Outcome outcome = outcome_of([&] { step(model, sequences, options, call.control, results); });
+    Outcome outcome = outcome_of([&] { cascade.step(sequences, options, call.control, results); });
     for (size_t k = 0; k < going.size(); k++) {
       call.sequences[going[k]] = std::move(sequences[k]);
     }
@@ -305,6 +304,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
           Backend& backend = *made->computer.backend;
           backend.enter([&] {
             made->model = std::make_unique<Model>(backend, std::move(*plan), *source, control);
+            made->cascade = std::make_unique<Cascade>(*made->model);
           });
           made->note_memory();
           *engine = std::move(made);
@@ -324,7 +324,7 @@ Napi::Value ModelObject::step(const Napi::CallbackInfo& info) {
     auto call = read_step_call(o, Addon::of(info.Env()));
     return run_job(
         info.Env(),
-        [=] { run_call(*engine, *call, [&](Model& model) { run_steps(model, *call); }); },
+        [=] { run_call(*engine, *call, [&](Model&) { run_steps(*engine->cascade, *call); }); },
         [this, call](Napi::Env env) {
           account(env);
           return to_result(env, *call);
@@ -337,7 +337,7 @@ Napi::Value ModelObject::step_sync(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     auto engine = this->engine();
     auto call = read_step_call(object(info[0], "call"), Addon::of(info.Env()));
-    run_call(*engine, *call, [&](Model& model) { run_steps(model, *call); });
+    run_call(*engine, *call, [&](Model&) { run_steps(*engine->cascade, *call); });
     account(info.Env());
     return to_result(info.Env(), *call);
   });
@@ -352,7 +352,7 @@ Napi::Value ModelObject::flush(const Napi::CallbackInfo& info) {
         info.Env(),
         [=] {
           run_call(*engine, *call,
-                   [&](Model& model) { nvium::flush(model, call->sequences, call->control); });
+                   [&](Model&) { engine->cascade->flush(call->sequences, call->control); });
         },
         [this, call](Napi::Env env) {
           account(env);

@@ -8,7 +8,7 @@
 #include <mutex>
 
 #include "../devices.h"
-#include "../model/model.h"
+#include "../model/step.h"
 
 namespace nvium::binding {
 
@@ -19,6 +19,7 @@ struct Engine {
 
   Computer computer;
   std::unique_ptr<Model> model;
+  std::unique_ptr<Cascade> cascade;
   std::mutex one_job;
 
   // The device memory held when the last job ended: one that runs may be changing it.

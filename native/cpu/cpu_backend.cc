@@ -38,16 +38,18 @@ void read_row(const Matrix& m, uint32_t row, float* output) {
   }
 }
 
-// The k largest logits as token ids in ascending order: by logit descending, then id ascending.
-std::vector<uint32_t> top_tokens(const float* logits, uint32_t vocab, uint32_t k) {
-  std::vector<uint64_t> keys(vocab);
+// The k largest logits as token ids in ascending order: by logit descending, then id ascending. In
+// the memory given, of top_bytes(vocab, k).
+constexpr size_t top_bytes(uint32_t vocab, uint32_t k) { return 8 * size_t(vocab) + 4 * size_t(k); }
+const uint32_t* top_tokens(const float* logits, uint32_t vocab, uint32_t k, std::byte* memory) {
+  uint64_t* const keys = reinterpret_cast<uint64_t*>(memory);
+  uint32_t* const tokens = reinterpret_cast<uint32_t*>(keys + vocab);
   for (uint32_t v = 0; v < vocab; v++) {
     keys[v] = uint64_t(~numerics::ordered(logits[v])) << 32 | v;
   }
-  std::nth_element(keys.begin(), keys.begin() + (k - 1), keys.end());
-  std::vector<uint32_t> tokens(k);
+  std::nth_element(keys, keys + (k - 1), keys + vocab);
   for (uint32_t i = 0; i < k; i++) tokens[i] = uint32_t(keys[i]);
-  std::sort(tokens.begin(), tokens.end());
+  std::sort(tokens, tokens + k);
   return tokens;
 }
 
@@ -206,8 +208,9 @@ void CpuBackend::draw(const Projection& head, std::span<const Draw> draws, uint3
     if (!finite(logits, vocab)) {
       tokens[r] = kNoToken;
     } else if (draw.keeps_some(vocab)) {
-      const std::vector<uint32_t> kept = top_tokens(logits, vocab, draw.top_k);
-      tokens[r] = kernels_.draw_kept(logits, draw, kept.data(), draw.top_k).token;
+      std::byte* memory = scratch(top_bytes(vocab, draw.top_k));
+      const uint32_t* kept = top_tokens(logits, vocab, draw.top_k, memory);
+      tokens[r] = kernels_.draw_kept(logits, draw, kept, draw.top_k).token;
     } else {
       tokens[r] = kernels_.draw(logits, draw, 0, vocab).token;
     }

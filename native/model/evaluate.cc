@@ -31,7 +31,8 @@ void evaluate(Model& model, Sequence& sequence, const Control& control, const Ev
   Buffer mixture(backend, out.mixture_log_probs != nullptr
                               ? size_t(kEvaluateRows) * vocab * sizeof(float)
                               : 0);
-  const std::vector<std::byte*> blocks = model.cache_blocks(sequence);
+  std::vector<std::byte*> blocks;
+  model.add_blocks(sequence, blocks);
   for (uint32_t begin = 0; begin < total; begin += kEvaluateRows) {
     control.check();
     const uint32_t rows = std::min(kEvaluateRows, total - begin);

@@ -71,7 +71,8 @@ class Model {
   void run_segment(uint32_t m, std::span<const Span> spans, uint32_t rows);
   float* hidden() { return hidden_.floats(); }
   void embed(std::span<const uint32_t> tokens);
-  std::vector<std::byte*> cache_blocks(const Sequence& sequence) const;
+  // Appends where each of the sequence's blocks of keys and values lies.
+  void add_blocks(const Sequence& sequence, std::vector<std::byte*>& blocks) const;
 
   // --- exit.cc ---
 
@@ -87,9 +88,15 @@ class Model {
   void logits(uint32_t m, const float* hidden, uint32_t rows, float* out);
 
  private:
-  struct Piece;  // the part of an Advance that lies in one chunk
+  // The part of an Advance that lies in one chunk.
+  struct Piece {
+    Sequence* sequence;
+    uint32_t begin, end;
+    uint32_t first_row;
+    int32_t exit_row;  // where its last row is kept, or -1 when the span goes on
+  };
 
-  void run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows);
+  void run_chunk(uint32_t m, uint32_t rows);
   Projection head(uint32_t m, const float* hidden, uint32_t rows);
   void project(const Projection& projection);
   [[noreturn]] static void fail_finite(const std::string& where);
@@ -107,6 +114,11 @@ class Model {
   uint32_t exit_capacity_ = 0;
   Buffer rotary_;  // [positions, head_dim / 2, (cos, sin)]
   uint32_t rotary_positions_ = 0;
+  // What run_chunk is called for, and its lists.
+  std::vector<Piece> pieces_;
+  std::vector<std::byte*> blocks_;
+  std::vector<Span> spans_;
+  std::vector<uint32_t> tokens_;
 };
 
 }  // namespace nvium

@@ -3,15 +3,6 @@
 
 namespace nvium {
 
-struct Model::Piece {
-  Sequence* sequence;
-  uint32_t begin, end;
-  uint32_t first_row;
-  int32_t exit_row;  // where its last row is kept, or -1 when the span goes on
-
-  Span span(std::byte* const* blocks) const { return {begin, end, first_row, blocks}; }
-};
-
 namespace {
 
 // Calls visit(block, first position, last position) for each block that [begin, end) touches.
@@ -42,20 +33,20 @@ void own(Backend& backend, const BlockStore& store, BlockTable& table, uint32_t 
 
 void Model::advance(uint32_t m, std::span<const Advance> spans, const Control& control) {
   reserve_exits(uint32_t(spans.size()));
-  std::vector<Piece> pieces;
+  pieces_.clear();
   uint32_t rows = 0;
   const auto flush = [&] {
     if (rows == 0) return;
     control.check();
-    run_chunk(m, pieces, rows);
-    pieces.clear();
+    run_chunk(m, rows);
+    pieces_.clear();
     rows = 0;
   };
   for (size_t i = 0; i < spans.size(); i++) {
     const Advance& span = spans[i];
     for (uint32_t at = span.begin; at < span.end;) {
       const uint32_t end = std::min(span.end, at + (kChunkRows - rows));
-      pieces.push_back({span.sequence, at, end, rows, end == span.end ? int32_t(i) : -1});
+      pieces_.push_back({span.sequence, at, end, rows, end == span.end ? int32_t(i) : -1});
       rows += end - at;
       at = end;
       if (rows == kChunkRows) flush();
@@ -64,7 +55,7 @@ void Model::advance(uint32_t m, std::span<const Advance> spans, const Control& c
   flush();
 }
 
-void Model::run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows) {
+void Model::run_chunk(uint32_t m, uint32_t rows) {
   const size_t row_bytes = plan_.hidden_size * sizeof(float);
   const auto boundary_row = [&](const Sequence& sequence, uint32_t boundary, uint32_t position) {
     return boundary_.at(uint32_t(sequence.boundary[boundary].block[position / kBlockPositions])) +
@@ -74,16 +65,13 @@ void Model::run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows) 
     return hidden_.data() + (piece.first_row + position - piece.begin) * row_bytes;
   };
 
-  std::vector<std::vector<std::byte*>> blocks;
-  std::vector<Span> spans;
-  std::vector<uint32_t> tokens;
-  blocks.reserve(pieces.size());
-  for (const Piece& piece : pieces) {
+  blocks_.clear(), spans_.clear(), tokens_.clear();
+  for (const Piece& piece : pieces_) {
     own(backend_, cache_, piece.sequence->cache, piece.begin, piece.end);
-    blocks.push_back(cache_blocks(*piece.sequence));
-    spans.push_back(piece.span(blocks.back().data()));
+    add_blocks(*piece.sequence, blocks_);
     if (m == 0) {
-      for (uint32_t p = piece.begin; p < piece.end; p++) tokens.push_back(piece.sequence->token(p));
+      for (uint32_t p = piece.begin; p < piece.end; p++)
+        tokens_.push_back(piece.sequence->token(p));
     } else {
       each_block(piece.begin, piece.end, [&](uint32_t, uint32_t begin, uint32_t end) {
         backend_.copy(chunk_row(piece, begin), boundary_row(*piece.sequence, m - 1, begin),
@@ -91,23 +79,28 @@ void Model::run_chunk(uint32_t m, std::span<const Piece> pieces, uint32_t rows) 
       });
     }
   }
-  if (m == 0) embed(tokens);
+  std::byte* const* blocks = blocks_.data();  // which move no more
+  for (const Piece& piece : pieces_) {
+    spans_.push_back({piece.begin, piece.end, piece.first_row, blocks});
+    blocks += piece.sequence->cache.block.size();
+  }
+  if (m == 0) embed(tokens_);
 
   // Whatever stops the chunk may leave values in its slots that are not finite, and those show
   // through the mask of rows before them: nothing stays.
   try {
-    run_segment(m, spans, rows);
+    run_segment(m, spans_, rows);
     if (!backend_.finite(hidden_.floats(), size_t(rows) * plan_.hidden_size)) {
       fail_finite("segment " + std::to_string(m + 1));
     }
   } catch (...) {
-    for (const Span& span : spans) {
+    for (const Span& span : spans_) {
       backend_.erase(shape_, span, plan_.segment_begin(m), plan_.segment_end(m));
     }
     throw;
   }
 
-  for (const Piece& piece : pieces) {
+  for (const Piece& piece : pieces_) {
     if (m + 1 < plan_.segments()) {
       own(backend_, boundary_, piece.sequence->boundary[m], piece.begin, piece.end);
       each_block(piece.begin, piece.end, [&](uint32_t, uint32_t begin, uint32_t end) {
@@ -133,13 +126,10 @@ void Model::embed(std::span<const uint32_t> tokens) {
   backend_.embed(weights_.embedding, tokens, hidden_.floats());
 }
 
-std::vector<std::byte*> Model::cache_blocks(const Sequence& sequence) const {
-  std::vector<std::byte*> blocks;
-  blocks.reserve(sequence.cache.block.size());
+void Model::add_blocks(const Sequence& sequence, std::vector<std::byte*>& blocks) const {
   for (const int32_t block : sequence.cache.block) {
     blocks.push_back(block == kNoBlock ? nullptr : cache_.at(uint32_t(block)));
   }
-  return blocks;
 }
 
 void Model::run_segment(uint32_t m, std::span<const Span> spans, uint32_t rows) {

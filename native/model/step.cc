@@ -9,17 +9,6 @@ namespace {
 
 constexpr uint32_t kUndecided = UINT32_MAX;
 
-// One sequence on its way up.
-struct Climb {
-  Sequence* sequence;
-  const StepOptions* options;
-  uint32_t top = 0;  // the deepest segment that must run whatever the routers say, 0-based
-  uint32_t exit = kUndecided;  // segment the token left at, 0-based
-  uint32_t token = 0;
-  float remaining = 1;  // R: probability of having stayed so far
-  uint32_t uniform;     // the cascade's draw for this position
-};
-
 // A boundary is overdue when `max_pending` generated rows wait there as the step begins.
 uint32_t deepest_overdue(const Sequence& s, uint32_t max_pending) {
   for (uint32_t m = uint32_t(s.frontiers.size()) - 1; m > 0; m--) {
@@ -29,13 +18,6 @@ uint32_t deepest_overdue(const Sequence& s, uint32_t max_pending) {
     }
   }
   return 0;
-}
-
-bool leaves(Climb& climb, float stay, float go, float router_temp) {
-  if (climb.options->router_temperature == 0) return numerics::leaves_greedily(stay, go);
-  const float d = numerics::difference(stay, go, router_temp * climb.options->router_temperature);
-  climb.remaining = numerics::stays(climb.remaining, d);
-  return numerics::leaves(climb.uniform, climb.remaining);
 }
 
 // However a step ends, the last token of every sequence is the next step's row: n - 1 >= f_1. A
@@ -57,76 +39,82 @@ void make_room(std::vector<T>& v) {
   if (v.size() == v.capacity()) v.reserve(std::max<size_t>(16, 2 * v.size()));
 }
 
-// Moves rows `kept` (ascending) of the exit rows to the front.
-void keep_rows(Model& model, std::span<const uint32_t> kept) {
-  for (uint32_t i = 0; i < kept.size(); i++) model.move_exit_row(kept[i], i);
-}
-
 }  // namespace
 
-void step(Model& model, std::span<Sequence> sequences, std::span<const StepOptions> options,
-          const Control& control, std::span<StepResult> results) {
-  const Plan& plan = model.plan();
+bool Cascade::leaves(Climb& climb, float stay, float go) const {
+  const float temperature = climb.options->router_temperature;
+  if (temperature == 0) return numerics::leaves_greedily(stay, go);
+  const float d = numerics::difference(stay, go, model_.plan().router_temperature * temperature);
+  climb.remaining = numerics::stays(climb.remaining, d);
+  return numerics::leaves(climb.uniform, climb.remaining);
+}
+
+// Moves the exit rows kept_ (ascending) to the front.
+void Cascade::keep_rows() {
+  for (uint32_t i = 0; i < kept_.size(); i++) model_.move_exit_row(kept_[i], i);
+}
+
+void Cascade::step(std::span<Sequence> sequences, std::span<const StepOptions> options,
+                   const Control& control, std::span<StepResult> results) {
+  const Plan& plan = model_.plan();
   const uint32_t last = plan.segments() - 1;
   const LastTokenWaits waits{sequences};
-  std::vector<Climb> climbs;
+  climbs_.clear();
   for (size_t i = 0; i < sequences.size(); i++) {
     Sequence& s = sequences[i];
     // The new tokens are appended to all sequences or to none: room for them is made first.
     make_room(s.tokens);
     make_room(s.generated);
-    Climb climb{&s, &options[i]};
-    climb.top = deepest_overdue(s, options[i].max_pending);
-    climb.uniform = numerics::uniform(s.seed, s.stream, s.length);
-    climbs.push_back(climb);
+    climbs_.push_back({.sequence = &s,
+                       .options = &options[i],
+                       .top = deepest_overdue(s, options[i].max_pending),
+                       .exit = kUndecided,
+                       .token = 0,
+                       .remaining = 1,
+                       .uniform = numerics::uniform(s.seed, s.stream, s.length)});
   }
 
-  std::vector<Climb*> undecided, leaving;
-  std::vector<Advance> spans;
-  std::vector<uint32_t> kept, tokens;
-  std::vector<float> scores;
-  std::vector<Draw> draws;
   for (uint32_t m = 0; m <= last; m++) {
-    spans.clear(), undecided.clear(), kept.clear(), leaving.clear(), draws.clear();
-    for (Climb& c : climbs) {
+    spans_.clear(), undecided_.clear(), kept_.clear(), leaving_.clear(), draws_.clear();
+    for (Climb& c : climbs_) {
       if (c.exit != kUndecided && c.top < m) continue;
       if (c.exit == kUndecided) {
-        undecided.push_back(&c);
-        kept.push_back(uint32_t(spans.size()));
+        undecided_.push_back(&c);
+        kept_.push_back(uint32_t(spans_.size()));
       }
       const Sequence& s = *c.sequence;
-      spans.push_back({c.sequence, s.frontiers[m], m == 0 ? s.length : s.frontiers[m - 1]});
+      spans_.push_back({c.sequence, s.frontiers[m], m == 0 ? s.length : s.frontiers[m - 1]});
     }
-    if (spans.empty()) break;
-    model.advance(m, spans, control);
-    if (undecided.empty()) continue;
-    keep_rows(model, kept);
+    if (spans_.empty()) break;
+    model_.advance(m, spans_, control);
+    if (undecided_.empty()) continue;
+    keep_rows();
 
-    kept.clear();
+    kept_.clear();
     if (m < last) {
-      scores.resize(2 * undecided.size());
-      model.route(m, model.exit_rows(), uint32_t(undecided.size()), scores.data());
+      scores_.resize(2 * undecided_.size());
+      model_.route(m, model_.exit_rows(), uint32_t(undecided_.size()), scores_.data());
     }
-    for (uint32_t i = 0; i < undecided.size(); i++) {
-      Climb& c = *undecided[i];
-      if (m < last && !leaves(c, scores[2 * i], scores[2 * i + 1], plan.router_temperature)) {
+    for (uint32_t i = 0; i < undecided_.size(); i++) {
+      Climb& c = *undecided_[i];
+      if (m < last && !leaves(c, scores_[2 * i], scores_[2 * i + 1])) {
         continue;
       }
       c.exit = m;
-      leaving.push_back(&c);
-      kept.push_back(i);
-      draws.push_back({c.options->temperature, c.options->top_k, c.sequence->seed,
-                       c.sequence->stream, c.sequence->length});
+      leaving_.push_back(&c);
+      kept_.push_back(i);
+      draws_.push_back({c.options->temperature, c.options->top_k, c.sequence->seed,
+                        c.sequence->stream, c.sequence->length});
     }
-    if (leaving.empty()) continue;
-    keep_rows(model, kept);
-    tokens.resize(leaving.size());
-    model.emit(m, model.exit_rows(), draws, tokens.data());
-    for (size_t i = 0; i < leaving.size(); i++) leaving[i]->token = tokens[i];
+    if (leaving_.empty()) continue;
+    keep_rows();
+    tokens_.resize(leaving_.size());
+    model_.emit(m, model_.exit_rows(), draws_, tokens_.data());
+    for (size_t i = 0; i < leaving_.size(); i++) leaving_[i]->token = tokens_[i];
   }
 
-  for (size_t i = 0; i < climbs.size(); i++) {
-    const Climb& c = climbs[i];
+  for (size_t i = 0; i < climbs_.size(); i++) {
+    const Climb& c = climbs_[i];
     Sequence& s = *c.sequence;
     const uint32_t token = c.options->force.value_or(c.token);
     results[i] = {token, c.token, c.exit + 1, plan.segment_end(std::max(c.exit, c.top))};
@@ -136,15 +124,14 @@ void step(Model& model, std::span<Sequence> sequences, std::span<const StepOptio
   }
 }
 
-void flush(Model& model, std::span<Sequence> sequences, const Control& control) {
-  std::vector<Advance> spans;
-  for (uint32_t m = 0; m < model.plan().segments(); m++) {
-    spans.clear();
+void Cascade::flush(std::span<Sequence> sequences, const Control& control) {
+  for (uint32_t m = 0; m < model_.plan().segments(); m++) {
+    spans_.clear();
     for (Sequence& s : sequences) {
       if (s.length == 0) continue;
-      spans.push_back({&s, s.frontiers[m], m == 0 ? s.length - 1 : s.frontiers[m - 1]});
+      spans_.push_back({&s, s.frontiers[m], m == 0 ? s.length - 1 : s.frontiers[m - 1]});
     }
-    model.advance(m, spans, control);
+    model_.advance(m, spans_, control);
   }
 }
 

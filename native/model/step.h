@@ -27,12 +27,42 @@ struct StepResult {
   uint32_t layers_run;  // by the new row: more than the exit's when a boundary was overdue
 };
 
-// Draws and appends one token for each sequence (options[i], results[i]). Throws Failure and
-// Aborted: then no sequence has a new token, though frontiers may have moved.
-void step(Model& model, std::span<Sequence> sequences, std::span<const StepOptions> options,
-          const Control& control, std::span<StepResult> results);
+// Drives a model's segments and exits. Keeps its lists, so that a step allocates nothing where one
+// of as many sequences went before.
+class Cascade {
+ public:
+  explicit Cascade(Model& model) : model_(model) {}
 
-// Brings every segment to position length - 1.
-void flush(Model& model, std::span<Sequence> sequences, const Control& control);
+  // Draws and appends one token for each sequence (options[i], results[i]). Throws Failure and
+  // Aborted: then no sequence has a new token, though frontiers may have moved.
+  void step(std::span<Sequence> sequences, std::span<const StepOptions> options,
+            const Control& control, std::span<StepResult> results);
+
+  // Brings every segment to position length - 1.
+  void flush(std::span<Sequence> sequences, const Control& control);
+
+ private:
+  // One sequence on its way up.
+  struct Climb {
+    Sequence* sequence;
+    const StepOptions* options;
+    uint32_t top;   // the deepest segment that must run whatever the routers say, 0-based
+    uint32_t exit;  // segment the token left at, 0-based
+    uint32_t token;
+    float remaining;   // R: probability of having stayed so far
+    uint32_t uniform;  // the cascade's draw for this position
+  };
+
+  bool leaves(Climb& climb, float stay, float go) const;
+  void keep_rows();
+
+  Model& model_;
+  std::vector<Climb> climbs_;
+  std::vector<Climb*> undecided_, leaving_;
+  std::vector<Advance> spans_;
+  std::vector<uint32_t> kept_, tokens_;
+  std::vector<float> scores_;
+  std::vector<Draw> draws_;
+};
 
 }  // namespace nvium

@@ -40,6 +40,7 @@ Bytes run(Backend& backend) {
   for (uint32_t b = 0; b < blocks; b++) fresh.push_back(b);
   model.reserve(blocks, blocks * (plan.segments() - 1), fresh, kBlocks * kBlockPositions);
   // Boundary rows beyond a frontier are garbage; here they are zeros, so that blocks compare.
+  Cascade cascade(model);
   std::vector<Sequence> sequences;
   for (uint32_t i = 0; i < kSequences; i++) {
     sequences.push_back(make_sequence(plan, i, 1 + i * 31));
@@ -54,12 +55,12 @@ Bytes run(Backend& backend) {
       options[i].max_pending = 4 + i;
     }
     std::vector<StepResult> steps(kSequences);
-    step(model, sequences, options, Control(), steps);
+    cascade.step(sequences, options, Control(), steps);
     for (const StepResult& s : steps) note(s.token), note(s.exit), note(s.layers_run);
     for (const Sequence& s : sequences) {
       for (const uint32_t f : s.frontiers) note(f);
     }
-    if (round == 6) flush(model, sequences, Control());
+    if (round == 6) cascade.flush(sequences, Control());
     if (round == 8) {
       for (Sequence& s : sequences) {
         if (s.length < 5) continue;
@@ -70,7 +71,7 @@ Bytes run(Backend& backend) {
       }
     }
   }
-  flush(model, sequences, Control());
+  cascade.flush(sequences, Control());
   for (uint32_t b = 0; b < blocks; b++) append(result, model.read_block(true, b));
 
   Sequence fresh_sequence = make_sequence(plan, 0, 70);

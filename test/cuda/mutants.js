@@ -1,6 +1,6 @@
 // Breaks the kernels and the host code around them, one line at a time, and asks the tests of operations to notice.
 //
-//   node test/cuda/mutants.js <build folder> [part of a name]
+//   node test/cuda/mutants.js <build folder> [part of a name, or a file]
 //
 // The build folder holds the finished cuda_operations_test and cuda_failure_test, configured with -DCMAKE_EXPORT_COMPILE_COMMANDS=ON. Sources are
 // changed in a copy. Prints what caught each: a checker's report, wrong bytes, or an error.
@@ -538,7 +538,7 @@ function compile(name, source, object) {
 
 let missed = 0;
 for (const [name, file, from, to, tests, tester = "operations"] of MUTANTS) {
-  if (!name.includes(filter)) continue;
+  if (!name.includes(filter) && file !== filter) continue;
   rmSync(work, { recursive: true, force: true });
   mkdirSync(work, { recursive: true });
   cpSync(join(root, "cuda"), join(work, "cuda"), { recursive: true });

@@ -177,7 +177,8 @@ TEST(five_launches_a_layer) {
       model.reserve(1, 1, fresh, kBlockPositions);
       Sequence sequence;
       sequence.cache.block = {0};
-      const std::vector<std::byte*> blocks = model.cache_blocks(sequence);
+      std::vector<std::byte*> blocks;
+      model.add_blocks(sequence, blocks);
       const std::vector<uint32_t> tokens(rows, 7);
       const Span span{0, rows, 0, blocks.data()};
       start();

@@ -136,6 +136,30 @@ TEST(every_allocation_of_a_load_fails_once) {
   }
 }
 
+// Decoding the same again, over boundaries that are overdue and others, with memory as it was.
+TEST(a_step_like_one_before_allocates_nothing) {
+  for (const uint32_t threads : {1u, 2u}) {
+    World world(make_plan(DType::bf16), threads, false);
+    std::vector<Sequence> sequences;
+    for (uint32_t i = 0; i < 3; i++) sequences.push_back(world.sequence(prompt(kPrompt + i), i));
+    const std::vector<StepOptions> options{{.max_pending = 2}, {.top_k = 5}, {.temperature = 0}};
+    std::vector<StepResult> results(3);
+    world.reserve(sequences, 40);
+    Cascade cascade(world.model());
+    for (const bool again : {false, true}) {
+      for (Sequence& s : sequences) truncate(s, kPrompt);
+      world.enter([&] {
+        for (uint32_t i = 0; i < 40; i++) {
+          if (again) faults::arm(0, true);
+          const End end = end_of([&] { cascade.step(sequences, options, Control(), results); });
+          CHECK(!faults::disarm());
+          CHECK(end == End::done);
+        }
+      });
+    }
+  }
+}
+
 TEST(every_allocation_of_a_step_fails_once) {
   for (const DType type : {DType::bf16, DType::f32}) {
     const Trace expected = reference(type);

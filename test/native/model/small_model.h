@@ -176,12 +176,12 @@ class World {
   void step(std::span<Sequence> sequences, std::span<const StepOptions> options,
             std::span<StepResult> results, const Control& control = {}) {
     reserve(sequences, 1);
-    enter([&] { nvium::step(*model_, sequences, options, control, results); });
+    enter([&] { cascade_->step(sequences, options, control, results); });
   }
 
   void flush(Sequence& s, const Control& control = {}) {
     reserve({&s, 1}, 0);
-    enter([&] { nvium::flush(*model_, {&s, 1}, control); });
+    enter([&] { cascade_->flush({&s, 1}, control); });
   }
 
   // exit_probs, exit_logits and mixture_log_probs, one after another.
@@ -236,7 +236,10 @@ class World {
 
  private:
   void load(TensorSource& source, const Control& control) {
-    enter([&] { model_ = std::make_unique<Model>(spy, plan_, source, control); });
+    enter([&] {
+      model_ = std::make_unique<Model>(spy, plan_, source, control);
+      cascade_ = std::make_unique<Cascade>(*model_);
+    });
   }
 
   static void add(BlockTable& table, uint32_t block) {
@@ -257,6 +260,7 @@ class World {
  private:
   Plan plan_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<Cascade> cascade_;
   uint32_t cache_ = 0, boundary_ = 0;
 };
 

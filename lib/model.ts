@@ -226,7 +226,7 @@ export class Model implements AsyncDisposable {
               sequences: [describe(state, reservation, 0n, 0)],
               cacheBlocks: pools.cache.size,
               boundaryBlocks: pools.boundary.size,
-              fresh: Uint32Array.from(reservation.fresh),
+              fresh: new Uint32Array(reservation.fresh),
               positions: reservation.end,
               control: { abort },
               exitProbs,

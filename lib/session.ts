@@ -416,7 +416,7 @@ export class Session implements AsyncDisposable {
       sequences: [describe(this.#state, reservation, this.#seed, this.#stream)],
       cacheBlocks: pools.cache.size,
       boundaryBlocks: pools.boundary.size,
-      fresh: Uint32Array.from(reservation.fresh),
+      fresh: new Uint32Array(reservation.fresh),
       positions: reservation.end,
       control: { abort },
     };
@@ -434,7 +434,7 @@ export class Session implements AsyncDisposable {
       options: [options],
       count,
       budget: DECODE_BUDGET,
-      stopTokens: Uint32Array.from(stops),
+      stopTokens: new Uint32Array(stops),
     };
   }
 
@@ -473,12 +473,15 @@ export class Session implements AsyncDisposable {
     this.#counts.rowsRun += result.work.layerRows;
     const steps: Step[] = [];
     for (let i = 0; i < numbers.length; i += STEP_FIELDS) {
-      const [token = 0, drawn = 0, exit = 0, layersRun = 0, pending = 0] = numbers.subarray(i);
+      const field = (n: number) => numbers[i + n] ?? 0;
+      const token = field(0);
+      const drawn = field(1);
+      const exit = field(2);
       const position = this.#state.tokens.length;
       this.#state.tokens.push(token);
       this.#state.generated.push(1);
       this.#count(exit, 1);
-      const step = { token, position, exit, layersRun, pending };
+      const step = { token, position, exit, layersRun: field(3), pending: field(4) };
       steps.push(drawn === token ? step : { ...step, drawn });
     }
     const error = result.error === null ? undefined : fromNative(result.error, signal);

@@ -114,9 +114,9 @@ export function describe(
   const { tokens, generated, frontiers } = state;
   return {
     length: tokens.length,
-    tokens: Uint32Array.from(tokens.slice(at(frontiers, 0))),
-    generated: Uint8Array.from(generated.slice(at(frontiers, frontiers.length - 1))),
-    frontiers: Uint32Array.from(frontiers),
+    tokens: new Uint32Array(tokens.slice(at(frontiers, 0))),
+    generated: new Uint8Array(generated.slice(at(frontiers, frontiers.length - 1))),
+    frontiers: new Uint32Array(frontiers),
     cache: reservation.cache,
     boundary: reservation.boundary,
     seed,
@@ -155,30 +155,33 @@ function reserveTable(
   return { block, spare };
 }
 
-/** The table after a call that wrote `written` and leaves [from, to) to be kept. */
+/** The table after a call that wrote `written` and leaves `range` to be kept. */
 function settle(
   pool: BlockPool,
   { block, spare }: NativeBlockTable,
   range: Range,
   written: readonly Range[],
 ): number[] {
-  const settled = Array.from(block, (original, b) => {
+  const settled: number[] = [];
+  for (let b = 0; b < block.length; b++) {
+    const original = at(block, b);
     const copy = at(spare, b);
-    if (copy === NO_BLOCK) return original;
-    const used = written.some((part) => touches(part, b));
-    pool.drop(used ? original : copy);
-    return used ? copy : original;
-  });
+    const used = copy !== NO_BLOCK && written.some((part) => touches(part, b));
+    if (copy !== NO_BLOCK) pool.drop(used ? original : copy);
+    settled.push(used ? copy : original);
+  }
   return keep(pool, settled, range);
 }
 
 /** Drops the blocks of a table that hold none of `range`. */
 function keep(pool: BlockPool, table: readonly number[], range: Range): number[] {
-  const kept = table.map((block, b) => {
-    if (block === NO_BLOCK || touches(range, b)) return block;
-    pool.drop(block);
-    return NO_BLOCK;
-  });
+  const kept: number[] = [];
+  for (let b = 0; b < table.length; b++) {
+    const block = at(table, b);
+    const needed = block !== NO_BLOCK && touches(range, b);
+    if (block !== NO_BLOCK && !needed) pool.drop(block);
+    kept.push(needed ? block : NO_BLOCK);
+  }
   while (kept.at(-1) === NO_BLOCK) kept.pop();
   return kept;
 }

@@ -26,8 +26,16 @@ inline typename V::Float load_step(const std::byte* pair, uint32_t odd) {
   }
 }
 
-// The weights a part of a chunk asks for ahead, pair by pair: two lines of every 128 bytes, or one
-// twice, at `at`, which moves by `step` a pair.
+// Whether weights of a type are kept as floats, in the first-level cache, for the later blocks of
+// rows, which would widen them again: with two vectors of outputs and eight rows an eighth of the
+// arithmetic.
+template <DType type>
+constexpr bool kKeepsWidened = type != DType::f32 && !(type == DType::bf16 && kBf16Pairs);
+
+// What a part of a chunk asks for ahead, pair by pair, from `at`, which moves by `step` a pair: as
+// many bytes as a pair has if it is all of its chunk, of every 128 two lines, or one twice,
+// `second` bytes apart; half as many if it is one of several.
+enum class Asks { nothing, half, all };
 struct Ahead {
   const std::byte* at;
   size_t step;
@@ -35,11 +43,11 @@ struct Ahead {
 };
 
 // `Rows` rows through `pairs` pairs of a chunk at `w`, outputs [0, kPassOutputs); `x` is the
-// chunk's operand of the first row. (V is a parameter so that a set without pairs need not have
-// them.)
-template <DType type, uint32_t Rows, bool Asks, class V = Vector>
+// chunk's operand of the first row. Where `Keeps`, the weights are left as floats at `kept`, as a
+// tile of f32 has them. (V is a parameter so that a set without pairs need not have them.)
+template <DType type, uint32_t Rows, Asks asks, bool Keeps, class V = Vector>
 inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ahead ahead,
-                      bool first, float* sums, uint32_t stride) {
+                      bool first, float* sums, uint32_t stride, float* kept) {
   constexpr uint32_t vectors = kPassOutputs / Vector::lanes;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
   // Of a vector in a pair: bf16 holds both elements of an output, the others a step after the
@@ -52,7 +60,7 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
     for (uint32_t v = 0; v < vectors; v++) acc[r][v] = Vector::zero();
   }
   for (uint32_t p = 0; p < pairs; p++) {
-    if constexpr (Asks) {
+    if constexpr (asks == Asks::all) {
 #pragma GCC unroll 2
       for (size_t i = 0; i < pair_bytes; i += 128) {
         __builtin_prefetch(ahead.at + i, 0, 2);
@@ -62,8 +70,11 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
           __builtin_prefetch(w + kPrefetchNear + i + 64, 0, 3);
         }
       }
-      ahead.at += ahead.step;
+    } else if constexpr (asks == Asks::half) {
+#pragma GCC unroll 2
+      for (size_t i = 0; i < pair_bytes / 2; i += 64) __builtin_prefetch(ahead.at + i, 0, 2);
     }
+    ahead.at += ahead.step;
     if constexpr (type == DType::bf16 && kBf16Pairs) {
       typename V::Pairs weights[vectors];
 #pragma GCC unroll 8
@@ -87,6 +98,8 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
 #pragma GCC unroll 8
         for (uint32_t v = 0; v < vectors; v++) {
           weights[v] = load_step<type, V>(w + v * vector_bytes, odd);
+          if constexpr (Keeps)
+            Vector::store(kept + odd * kTileRows + v * Vector::lanes, weights[v]);
         }
 #pragma GCC unroll 8
         for (uint32_t r = 0; r < Rows; r++) {
@@ -99,6 +112,7 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
       }
     }
     w += pair_bytes;
+    if constexpr (Keeps) kept += 2 * kTileRows;
   }
 #pragma GCC unroll 8
   for (uint32_t r = 0; r < Rows; r++) {
@@ -111,20 +125,20 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
 }
 
 // dot_chunk for the number of rows there are, at most kBlockRows.
-template <DType type, bool Asks, uint32_t Rows = kBlockRows>
+template <DType type, Asks asks, uint32_t Rows = kBlockRows>
 inline void dot_block(uint32_t rows, const std::byte* w, const std::byte* x, uint32_t pairs,
                       Ahead ahead, bool first, float* sums, uint32_t stride) {
   if constexpr (Rows > 1) {
     if (rows < Rows) {
-      return dot_block<type, Asks, Rows - 1>(rows, w, x, pairs, ahead, first, sums, stride);
+      return dot_block<type, asks, Rows - 1>(rows, w, x, pairs, ahead, first, sums, stride);
     }
   }
-  dot_chunk<type, Rows, Asks>(w, x, pairs, ahead, first, sums, stride);
+  dot_chunk<type, Rows, asks, false>(w, x, pairs, ahead, first, sums, stride, nullptr);
 }
 
 // A chunk goes by in parts, a block of rows through a pass of outputs each, and each part asks for
 // its share of what lies ahead, so that memory is busy all the time.
-template <DType type, bool Asks>
+template <DType type, Asks asks>
 void dot_tile(const TileDot& t) {
   constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
@@ -133,16 +147,27 @@ void dot_tile(const TileDot& t) {
   const uint32_t parts = ceil_div(t.group, kBlockRows) * (kTileRows / kPassOutputs);
   const size_t share = chunk_pairs * pair_bytes / parts;
   const std::byte* operand = t.operand;
+  alignas(64) float kept[kKeepsWidened<type> ? numerics::kDotChunk * kTileRows : 1];
   for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
     const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
     const std::byte* w = t.tile + begin * pair_bytes;
-    Ahead ahead{Asks ? t.ahead + begin * pair_bytes : nullptr, pair_bytes / parts,
+    Ahead ahead{asks == Asks::nothing ? w : t.ahead + begin * pair_bytes, pair_bytes / parts,
                 prefetches_neighbour(t.group) ? size_t{0} : 64};
     for (uint32_t r = 0; r < t.group; r += kBlockRows) {
       const uint32_t block = t.group - r < kBlockRows ? t.group - r : kBlockRows;
+      const std::byte* x = operand + r * kOperandRowBytes<type>;
       for (uint32_t n = 0; n < kTileRows; n += kPassOutputs) {
-        dot_block<type, Asks>(block, w + n * output_bytes, operand + r * kOperandRowBytes<type>,
-                              count, ahead, begin == 0, t.sums + r * t.stride + n, t.stride);
+        const std::byte* here = w + n * output_bytes;
+        float* sums = t.sums + r * t.stride + n;
+        if (!kKeepsWidened<type> || t.group <= kBlockRows) {
+          dot_block<type, asks>(block, here, x, count, ahead, begin == 0, sums, t.stride);
+        } else if (r == 0) {
+          dot_chunk<type, kBlockRows, asks, true>(here, x, count, ahead, begin == 0, sums, t.stride,
+                                                  kept + n);
+        } else {
+          dot_block<DType::f32, asks>(block, reinterpret_cast<const std::byte*>(kept + n), x, count,
+                                      ahead, begin == 0, sums, t.stride);
+        }
         ahead.at += share;
       }
     }
@@ -152,10 +177,12 @@ void dot_tile(const TileDot& t) {
 
 template <DType type>
 inline void dot_tile(const TileDot& t) {
-  if (t.ahead != nullptr) {
-    dot_tile<type, true>(t);
+  if (t.ahead == nullptr) {
+    dot_tile<type, Asks::nothing>(t);
+  } else if (kPassOutputs < kTileRows || t.group > kBlockRows) {
+    dot_tile<type, Asks::half>(t);
   } else {
-    dot_tile<type, false>(t);
+    dot_tile<type, Asks::all>(t);
   }
 }
 

@@ -1,7 +1,7 @@
 // Attention, in one of two ways.
 //
-// Where all (row, query head) pairs of a span's kv head fit a block's shared memory, as they do
-// when tokens are decoded:
+// Where all (row, query head) pairs of a span's kv head fit a block's shared memory and what they
+// leave fits the scratch memory, as it does when tokens are decoded:
 //
 //   attend_kernel  The grid is (walkers, kv heads, spans). The KV blocks of a span are dealt to its
 //                  walkers in turn, so that a long context is read by the whole device at once. Who
@@ -72,15 +72,20 @@ class Partials {
 // Merges the first `blocks` KV blocks of a pair, for one element a lane; d may be past the end. Of
 // 32 KV blocks at a time each lane makes the factors of one, from the maximum of those before it;
 // only the chain of products and sums is in sequence. A maximum does not depend on how it is found.
+// All that is read for the 32 is asked for before any of it is used: the last walker is alone.
 __device__ __forceinline__ float merge(const Partials& partials, uint32_t pair, uint32_t blocks,
                                        uint32_t d, uint32_t dim) {
-  constexpr uint32_t kAhead = 8;  // partial outputs asked for before the first is used
   float largest = -numerics::kInfinity, output = 0.0f, sum = 0.0f;
   for (uint32_t begin = 0; begin < blocks; begin += kWarp) {
     const uint32_t left = blocks - begin, count = left < kWarp ? left : kWarp;
     const uint32_t lane = lane_id();
     float2 own = make_float2(-numerics::kInfinity, 0.0f);
     if (lane < count) own = partials.law(begin + lane, pair);
+    float parts[kWarp];
+    NV_UNROLL
+    for (uint32_t j = 0; j < kWarp; j++) {
+      parts[j] = j < count && d < dim ? partials.output(begin + j, pair)[d] : 0.0f;
+    }
     float up_to = lane == 0 ? numerics::larger(largest, own.x) : own.x;
     NV_UNROLL
     for (uint32_t step = 1; step < kWarp; step *= 2) {
@@ -90,24 +95,15 @@ __device__ __forceinline__ float merge(const Partials& partials, uint32_t pair, 
     const float before = __shfl_up_sync(kAllLanes, up_to, 1);
     const numerics::Merge factors = numerics::merge_blocks(lane == 0 ? largest : before, own.x);
     largest = __shfl_sync(kAllLanes, up_to, kWarp - 1);
-    for (uint32_t i = 0; i < count; i += kAhead) {
-      float parts[kAhead];
-      NV_UNROLL
-      for (uint32_t j = 0; j < kAhead; j++) {
-        const bool there = i + j < count && d < dim;
-        parts[j] = there ? partials.output(begin + i + j, pair)[d] : 0.0f;
-      }
-      NV_UNROLL
-      for (uint32_t j = 0; j < kAhead; j++) {
-        const uint32_t from = i + j;
-        if (from >= count) break;
-        const numerics::Merge merge{0.0f, __shfl_sync(kAllLanes, factors.keep, from),
-                                    __shfl_sync(kAllLanes, factors.take, from)};
-        const float part_sum = __shfl_sync(kAllLanes, own.y, from);
-        const bool first = begin + from == 0;
-        sum = first ? part_sum : numerics::merged(merge, sum, part_sum);
-        output = first ? parts[j] : numerics::merged(merge, output, parts[j]);
-      }
+    NV_UNROLL
+    for (uint32_t j = 0; j < kWarp; j++) {
+      if (j >= count) break;
+      const numerics::Merge merge{0.0f, __shfl_sync(kAllLanes, factors.keep, j),
+                                  __shfl_sync(kAllLanes, factors.take, j)};
+      const float part_sum = __shfl_sync(kAllLanes, own.y, j);
+      const bool first = begin + j == 0;
+      sum = first ? part_sum : numerics::merged(merge, sum, part_sum);
+      output = first ? parts[j] : numerics::merged(merge, output, parts[j]);
     }
   }
   return output / sum;
@@ -206,6 +202,7 @@ template <DType kType>
 bool is_together(const AttendJob& job) {
   const uint32_t pairs = pairs_of(job);
   return pairs <= kMostPairs && job.span_count * job.shape.kv_heads <= kMostTickets &&
+         Partials::bytes(job, pairs) <= kMostAttendScratch &&
          Attend<kType>::shared_bytes(job.shape.head_dim, pairs) <= kAttendBudget;
 }
 
@@ -281,18 +278,17 @@ __global__ void __launch_bounds__(kEraseThreads, 1)
 }  // namespace
 
 cudaError_t prepare_attention() {
-  const auto allow = [](auto*... kernels) {
-    cudaError_t error = cudaSuccess;
-    for (const void* kernel : {reinterpret_cast<const void*>(kernels)...}) {
-      if (error == cudaSuccess) {
-        error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                     int(kAttendBudget));
-      }
-    }
-    return error;
+  cudaError_t error = nv::load(append_kernel<DType::bf16>, append_kernel<DType::f32>, erase_kernel);
+  const auto allow = [&](auto* kernel) {
+    if (error != cudaSuccess) return;
+    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                                 cudaFuncAttributeMaxDynamicSharedMemorySize, int(kAttendBudget));
   };
-  return allow(attend_kernel<DType::bf16>, attend_kernel<DType::f32>, walk_kernel<DType::bf16>,
-               walk_kernel<DType::f32>);
+  allow(attend_kernel<DType::bf16>);
+  allow(attend_kernel<DType::f32>);
+  allow(walk_kernel<DType::bf16>);
+  allow(walk_kernel<DType::f32>);
+  return error;
 }
 
 size_t attend_scratch(const AttendJob& job) {

@@ -70,6 +70,7 @@ void CudaBackend::start() {
   check(prepare_projections(), "preparing kernels");
   check(prepare_heads(), "preparing kernels");
   check(prepare_attention(), "preparing kernels");
+  check(prepare_tables(), "preparing kernels");
   results_.reserve(4096);
   outgoing_.reserve(kUploadBytes);
   incoming_ = static_cast<std::byte*>(allocate(kUploadBytes));
@@ -82,7 +83,6 @@ void CudaBackend::start() {
 // all that was to be released.
 void CudaBackend::stop() noexcept {
   cudaSetDevice(device_);
-  if (stream_ != nullptr) cudaStreamSynchronize(stream_);
   for (std::byte* memory : {incoming_, zeroed_, scratch_}) release(memory, 0);
   results_.clear();
   outgoing_.clear();
@@ -120,6 +120,10 @@ void* CudaBackend::allocate(size_t bytes) {
 
 void CudaBackend::release(void* memory, size_t) noexcept {
   if (memory == nullptr) return;
+  // Buffers also end outside of a job, on any thread, and while kernels that use them are under
+  // way.
+  cudaSetDevice(device_);
+  if (stream_ != nullptr) cudaStreamSynchronize(stream_);
   cudaFree(memory);
   cudaGetLastError();
 }

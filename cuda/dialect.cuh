@@ -2,16 +2,16 @@
 // g++ into calls of the SIMT emulator (docs/emulator.md). Kernel files include this and hold no
 // <<<>>>, no bare __shared__, no inline PTX and no __device__ variables of their own.
 //
-//   NV_SHARED(T, name)            a static shared variable: NV_SHARED(float[32][33], tile)
-//   NV_DYN_SMEM(name)             dynamic shared memory as unsigned char*, aligned to 128 bytes
-//   NV_UNROLL                     before a loop that must be unrolled
-//   cp_async<bytes>(to, from, valid), cp_async_commit(), cp_async_wait<groups left pending>()
-//   ldmatrix_x4, mma_bf16_16816   one warp-wide tensor core instruction each
-//   grid_sync()                   all threads of a cooperative launch
-//   grid_dependency_wait()        before the first use of what earlier launches of the stream
-//   wrote, grid_dependency_trigger()     in a kernel launched with .dependent load_acquire,
-//   store_release   one flag, for the whole device launch(kernel, grid, block, stream, {...},
-//   arguments...)
+// * NV_SHARED(T, name): a static shared variable, as in NV_SHARED(float[32][33], tile).
+// * NV_DYN_SMEM(name): dynamic shared memory as unsigned char*, aligned to 128 bytes.
+// * NV_UNROLL: before a loop that must be unrolled.
+// * cp_async<bytes>(to, from, valid), cp_async_commit(), cp_async_wait<groups left pending>().
+// * ldmatrix_x4, mma_bf16_16816: one warp-wide tensor core instruction each.
+// * grid_sync(): all threads of a cooperative launch.
+// * grid_dependency_wait(), grid_dependency_trigger(): in a kernel launched with .dependent, the
+//   first one before it uses what earlier launches of the stream wrote.
+// * load_acquire, store_release: one flag, for the whole device.
+// * launch(kernel, grid, block, stream, {...}, arguments...), load(kernels...): from the host.
 #pragma once
 
 #if defined(NVIUM_SIMT)
@@ -146,6 +146,18 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStr
     attribute.val.cooperative = 1;
   }
   return cudaLaunchKernelEx(&config, kernel, std::forward<Args>(args)...);
+}
+
+// Brings kernels to the device now. By default the driver does it at the first launch, when memory
+// may be short.
+template <class... Kernels>
+cudaError_t load(Kernels*... kernels) {
+  cudaError_t error = cudaSuccess;
+  cudaFuncAttributes attributes;
+  for (const void* kernel : {reinterpret_cast<const void*>(kernels)...}) {
+    if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+  }
+  return error;
 }
 
 }  // namespace nv

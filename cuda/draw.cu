@@ -1,15 +1,13 @@
 // From hidden states to tokens.
 //
-//   head_kernel   The head's product and the draw from its logits in one pass: each logit is
-//   divided
-//                 by the temperature, given the Gumbel noise of its token (Philox, here), and the
-//                 largest score of a row survives. Logits go to memory only where asked for. A warp
-//                 has 32 tokens of one row at a time and keeps the row's best in shared memory; a
-//                 block then gives its best to the row's word in memory, and the block that ends
-//                 last makes tokens of them. For a row with top-k it first finds, by radix
-//                 selection over the row's logits in memory, the key of the k-th largest, and draws
-//                 from those that reach it: nine passes over [vocab] floats, which the second-level
-//                 cache has.
+// head_kernel: the head's product and the draw from its logits in one pass. Each logit is divided
+// by the temperature, given the Gumbel noise of its token (Philox, here), and the largest score of
+// a row survives. Logits go to memory only where asked for. A warp has 32 tokens of one row at a
+// time and keeps the row's best in shared memory; a block then gives its best to the row's word in
+// memory, and the block that ends last makes tokens of them. For a row with top-k it first finds,
+// by radix selection over the row's logits in memory, the key of the k-th largest, and draws from
+// those that reach it: a pass over [vocab] floats for each digit that is needed and one to draw,
+// which the second-level cache has.
 //
 // A candidate is a 64-bit integer: the score's place in the order of floats above, the complement
 // of the token below. The largest integer is the best score with the lowest token, whatever the
@@ -46,34 +44,54 @@ __device__ Key best_of_top(const float* logits, uint32_t vocab, const Draw& draw
   NV_SHARED(Key, threshold);
   NV_SHARED(uint32_t, rest);
   NV_SHARED(Key[kMostWarps], best);
+  const auto each_logit = [&](const auto& visit) {
+    constexpr uint32_t kAhead = 8;  // asked for before the first is used: nobody else is at work
+    for (uint32_t begin = threadIdx.x; begin < vocab; begin += kAhead * blockDim.x) {
+      float ahead[kAhead];
+      NV_UNROLL
+      for (uint32_t j = 0; j < kAhead; j++) {
+        const uint32_t v = begin + j * blockDim.x;
+        ahead[j] = v < vocab ? logits[v] : 0.0f;
+      }
+      NV_UNROLL
+      for (uint32_t j = 0; j < kAhead; j++) {
+        const uint32_t v = begin + j * blockDim.x;
+        if (v < vocab) visit(v, ahead[j]);
+      }
+    }
+  };
   // Keys are distinct. Digit by digit from the top: how many keys share the digits chosen so far
-  // and have each value of the next; the value in which the k-th largest lies is chosen.
+  // and have each value of the next; the value in which the k-th largest lies is chosen, until all
+  // keys that have it are wanted: then lower digits may be anything.
   if (threadIdx.x == 0) threshold = 0, rest = draw.top_k;
-  for (int shift = 56; shift >= 0; shift -= 8) {
+  int shift = 56;
+  do {
     for (uint32_t i = threadIdx.x; i < kDigits; i += blockDim.x) counts[i] = 0;
     __syncthreads();
     const Key chosen = threshold;
-    for (uint32_t v = threadIdx.x; v < vocab; v += blockDim.x) {
-      const Key key = candidate(logits[v], v);
+    each_logit([&](uint32_t v, float logit) {
+      const Key key = candidate(logit, v);
       // In two shifts, for the first one would otherwise be by 64.
       if ((key ^ chosen) >> shift >> 8 == 0) atomicAdd(&counts[uint32_t(key >> shift) & 255], 1u);
-    }
+    });
     __syncthreads();
     if (threadIdx.x == 0) {
       int digit = kDigits - 1;
       while (counts[digit] < rest) rest -= counts[digit--];
+      if (counts[digit] == rest) rest = 0;
       threshold = chosen | Key(digit) << shift;
     }
+    shift -= 8;
     __syncthreads();
-  }
+  } while (rest != 0);
 
   const Key least = threshold;
   Key mine = 0;
-  for (uint32_t v = threadIdx.x; v < vocab; v += blockDim.x) {
-    if (candidate(logits[v], v) < least) continue;
-    const Key key = candidate(score_of(draw, logits[v], v), v);
+  each_logit([&](uint32_t v, float logit) {
+    if (candidate(logit, v) < least) return;
+    const Key key = candidate(score_of(draw, logit, v), v);
     mine = mine > key ? mine : key;
-  }
+  });
   mine = warp_largest(mine);
   if (lane_id() == 0) best[warp_id()] = mine;
   __syncthreads();

@@ -42,10 +42,11 @@ struct Product {
 
 Product product_of(const Projection& projection);
 
-// Let kernels take more than 48 KB of shared memory; once a device.
+// Bring kernels to the device and let them take more than 48 KB of shared memory; once a device.
 cudaError_t prepare_projections();
 cudaError_t prepare_heads();
 cudaError_t prepare_attention();
+cudaError_t prepare_tables();
 
 cudaError_t project(const Machine& machine, DType type, const Product& product,
                     cudaStream_t stream);
@@ -91,7 +92,9 @@ struct AttendJob {
   uint32_t* tickets;  // [kMostTickets], zeroed, zero again afterwards
 };
 
-// Bytes of scratch memory that attend() needs; of the job only sizes are looked at.
+// Bytes of scratch memory that attend() needs; of the job only sizes are looked at. Where more than
+// kMostAttendScratch would be needed, it does without any.
+constexpr size_t kMostAttendScratch = size_t(64) << 20;
 size_t attend_scratch(const AttendJob& job);
 
 // One launch where the rows of each span and the query heads of a kv head fit one block, else two:

@@ -44,22 +44,13 @@ void look(CudaState& state) {
       continue;
     }
     const std::string capability = std::to_string(p.major) + "." + std::to_string(p.minor);
-    const bool usable = p.major >= kLeastMajor;
-    state.devices.push_back({p.name, double(p.totalGlobalMem), capability, usable});
-    if (usable) {
-      state.available = true;
-    } else {
-      state.reason = "CUDA is not available: " + std::string(p.name) + " has compute capability " +
-                     capability + "; nvium needs 8.0 or more.";
-    }
+    state.devices.push_back(
+        {i, p.name, double(p.totalGlobalMem), capability, p.major >= kLeastMajor});
+    state.reason = "CUDA is not available: " + std::string(p.name) + " has compute capability " +
+                   capability + "; nvium needs 8.0 or more.";
   }
-  if (!state.available) return;
-  for (size_t i = 0; i < state.devices.size(); i++) {
-    if (!state.devices[i].usable) continue;
-    state.device = int(i);
-    state.reason = state.devices[i].name + " was found.";
-    return;
-  }
+  const CudaDevice* device = state.chosen();
+  if (device != nullptr) state.reason = device->name + " was found.";
 }
 
 }  // namespace

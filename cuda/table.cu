@@ -89,6 +89,10 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 }  // namespace
 
+cudaError_t prepare_tables() {
+  return nv::load(embed_kernel, finite_kernel, norm_kernel, mix_kernel);
+}
+
 cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
                   cudaStream_t stream) {
   return nv::launch(embed_kernel, dim3(rows), dim3(kThreads), stream, {}, table, tokens, output);

@@ -25,7 +25,7 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions {
-  /** "auto" takes CUDA where this build and the machine have it, else the CPU; `info.deviceReason` says why. Default "auto". */
+  /** "auto" takes CUDA where this build has it and a device can be opened, else the CPU; `info.deviceReason` says why. Default "auto". */
   readonly device?: "auto" | "cpu" | "cuda";
   /** Threads that compute on the CPU, 1 to 256. Default: one for each processor the process may use. */
   readonly threads?: number;
@@ -103,12 +103,7 @@ export class Model implements AsyncDisposable {
   #disposal: Promise<void> | undefined;
 
   /** @internal */
-  constructor(
-    checkpoint: Checkpoint,
-    nativeModel: NativeModel,
-    tokenizer: Tokenizer | null,
-    { device, reason: deviceReason }: Choice,
-  ) {
+  constructor(checkpoint: Checkpoint, nativeModel: NativeModel, tokenizer: Tokenizer | null) {
     const { plan, eosTokens } = checkpoint;
     const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
     this.#tokenizer = tokenizer;
@@ -132,8 +127,8 @@ export class Model implements AsyncDisposable {
       contextLength: plan.contextLength,
       parameters: checkpoint.parameters,
       dtype: checkpoint.dtype,
-      device,
-      deviceReason,
+      device: nativeModel.device,
+      deviceReason: nativeModel.deviceReason,
       instructionSet: nativeModel.instructionSet,
       threads: nativeModel.threads,
       eosTokens: eosTokens.length > 0 ? eosTokens : fallback,
@@ -281,7 +276,7 @@ export class Model implements AsyncDisposable {
 /**
  * Opens a checkpoint in the published N-vium format, or a standard Llama one. Weights are read and packed off the
  * JavaScript thread. Rejects with ERR_NVIUM_MODEL_FORMAT, ERR_NVIUM_UNSUPPORTED, ERR_NVIUM_IO, ERR_NVIUM_TOKENIZER,
- * ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_BINDING, ERR_NVIUM_INVALID_ARG, or the signal's reason.
+ * ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_CUDA, ERR_NVIUM_BINDING, ERR_NVIUM_INVALID_ARG, or the signal's reason.
  */
 export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
   const {
@@ -294,13 +289,15 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const signal = checkSignal(options.signal);
   if (threads !== undefined) integer("threads", threads, 1, 256);
   flag("placeThreads", placeThreads);
+  if (device !== "auto" && device !== "cpu" && device !== "cuda") {
+    throw invalid("device", '"auto", "cpu" or "cuda"', device);
+  }
   if (typeof instructionSet !== "string") {
     throw invalid("instructionSet", "a string", instructionSet);
   }
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw invalid("onProgress", "a function", onProgress);
   }
-  const choice = chooseDevice(device);
 
   const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
   const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
@@ -318,33 +315,17 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
         () =>
           native().loadModel(
             plan,
-            { device: choice.device, threads: threads ?? 0, place: placeThreads, instructionSet },
+            { device, threads: threads ?? 0, place: placeThreads, instructionSet },
             { abort, progress },
           ),
         signal,
       );
       report();
-      return typed(() => new Model(checkpoint, nativeModel, tokenizer, choice));
+      return typed(() => new Model(checkpoint, nativeModel, tokenizer));
     });
   } finally {
     clearInterval(timer);
   }
-}
-
-interface Choice {
-  readonly device: "cpu" | "cuda";
-  readonly reason: string;
-}
-
-function chooseDevice(device: unknown): Choice {
-  if (device === "cpu") return { device, reason: "The CPU was asked for." };
-  if (device !== "auto" && device !== "cuda") {
-    throw invalid("device", '"auto", "cpu" or "cuda"', device);
-  }
-  const { available, reason } = typed(() => native().cuda());
-  if (available) return { device: "cuda", reason };
-  if (device === "auto") return { device: "cpu", reason };
-  throw new NviumError("ERR_NVIUM_CUDA_UNAVAILABLE", reason, { reason });
 }
 
 function floats(count: number): Float32Array<ArrayBuffer> {

@@ -12,8 +12,8 @@ export interface NativeControl {
 }
 
 export interface NativeLoadOptions {
-  /** Default "cpu". The other options are of the CPU. */
-  readonly device?: "cpu" | "cuda";
+  /** "auto" is CUDA where a device can be opened. The other options are of the CPU. */
+  readonly device: "auto" | "cpu" | "cuda";
   /** 0: one for each processor the process may use. */
   readonly threads: number;
   /** Keep each thread to a processor of its own. */
@@ -123,6 +123,8 @@ export interface NativeMemory {
 }
 
 export interface NativeModel {
+  readonly device: "cpu" | "cuda";
+  readonly deviceReason: string;
   readonly instructionSet: string;
   readonly threads: number;
   memory(): NativeMemory;

@@ -188,8 +188,8 @@ class Backend {
   // output[r] = the table's row tokens[r], as fp32. Tokens are below table.rows.
   virtual void embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) = 0;
   virtual void project(const Projection& projection) = 0;
-  // Turns queries and keys of all rows by their positions, in place, writes keys and values into
-  // the blocks, and attends: every row over positions [0, its own].
+  // Turns queries and keys of all rows by their positions, writes keys and values into the blocks,
+  // and attends: every row over positions [0, its own]. `qkv` may be changed.
   virtual void attend(const Attention& attention) = 0;
   virtual void route(const Routing& routing) = 0;
   // Draws one token a row from the projection's logits; `output` of the projection is room for

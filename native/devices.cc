@@ -9,36 +9,39 @@
 
 namespace nvium {
 
-Computer make_cpu(const cpu::Options& options) {
+#ifdef NVIUM_CUDA
+CudaState cuda_state() { return cuda::query(); }
+#else
+CudaState cuda_state() { return {}; }
+#endif
+
+Computer make_computer(const std::string& device, const cpu::Options& options) {
+  std::string reason = "The CPU was asked for.";
+  if (device != "cpu") {
+    const CudaState state = cuda_state();
+    reason = state.reason;
+#ifdef NVIUM_CUDA
+    if (const CudaDevice* chosen = state.chosen()) {
+      std::string set = "sm_" + chosen->capability;
+      std::erase(set, '.');
+      try {
+        return {std::make_unique<cuda::CudaBackend>(chosen->ordinal), "cuda", reason,
+                std::move(set), 1};
+      } catch (const Failure& failure) {
+        // A device may be there and not be had: it died, or another process has it for itself.
+        if (failure.code != "ERR_NVIUM_CUDA") throw;
+        reason = failure.message;
+      }
+    }
+#endif
+    if (device == "cuda") {
+      throw Failure{"ERR_NVIUM_CUDA_UNAVAILABLE", reason, {{"reason", reason}}};
+    }
+  }
   auto backend = std::make_unique<cpu::CpuBackend>(options);
   std::string set = backend->kernels().name;
   const uint32_t threads = backend->team().size();
-  return {std::move(backend), std::move(set), threads};
+  return {std::move(backend), "cpu", std::move(reason), std::move(set), threads};
 }
-
-#ifdef NVIUM_CUDA
-
-CudaState cuda_state() { return cuda::query(); }
-
-Computer make_cuda() {
-  const CudaState state = cuda_state();
-  if (!state.available) {
-    throw Failure{"ERR_NVIUM_CUDA_UNAVAILABLE", state.reason, {{"reason", state.reason}}};
-  }
-  std::string set = "sm_" + state.devices[size_t(state.device)].capability;
-  std::erase(set, '.');
-  return {std::make_unique<cuda::CudaBackend>(state.device), std::move(set), 1};
-}
-
-#else
-
-CudaState cuda_state() { return {}; }
-
-Computer make_cuda() {
-  const std::string reason = CudaState().reason;
-  throw Failure{"ERR_NVIUM_CUDA_UNAVAILABLE", reason, {{"reason", reason}}};
-}
-
-#endif
 
 }  // namespace nvium

@@ -11,6 +11,7 @@
 namespace nvium {
 
 struct CudaDevice {
+  int ordinal;  // as CUDA counts
   std::string name;
   double memory;           // bytes
   std::string capability;  // "9.0"
@@ -18,11 +19,17 @@ struct CudaDevice {
 };
 
 struct CudaState {
-  bool compiled = false;   // this build has a CUDA backend
-  bool available = false;  // and there is a device for it
+  bool compiled = false;  // this build has a CUDA backend
   std::string reason = "This build of nvium has no CUDA backend.";
   std::vector<CudaDevice> devices;
-  int device = 0;  // the first usable one
+
+  // The device that models run on: the first usable one, or null.
+  const CudaDevice* chosen() const {
+    for (const CudaDevice& device : devices) {
+      if (device.usable) return &device;
+    }
+    return nullptr;
+  }
 };
 
 // Prints nothing and throws nothing but std::bad_alloc.
@@ -31,13 +38,14 @@ CudaState cuda_state();
 // A backend and what to tell of it.
 struct Computer {
   std::unique_ptr<Backend> backend;
+  std::string device;           // "cpu" or "cuda"
+  std::string reason;           // why that one
   std::string instruction_set;  // "avx2", or for CUDA "sm_90"
   uint32_t threads;             // of the CPU that compute
 };
 
-// Throws Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_CUDA, ERR_NVIUM_OUT_OF_MEMORY,
-// ERR_NVIUM_INVALID_ARG.
-Computer make_cuda();
-Computer make_cpu(const cpu::Options& options);
+// `device` is "cpu", "cuda", or "auto": CUDA where a device can be opened, else the CPU. Throws
+// Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_INVALID_ARG.
+Computer make_computer(const std::string& device, const cpu::Options& options);
 
 }  // namespace nvium

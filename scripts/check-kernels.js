@@ -185,8 +185,9 @@ try {
     });
   const text = `# Kernels
 
-Written by \`npm run check:kernels\`, which compiles every kernel for every architecture and fails on a spill, on an f32
-instruction that is not flushed and rounded to nearest, on anything approximate or contracted, and on a float atomic.
+Written by \`npm run check:kernels\`, which compiles every kernel for every architecture and fails on a spill. It reads the PTX of
+sm_90, the source being the same for all, and fails on an f32 instruction that is not flushed and rounded to nearest, on
+anything approximate or contracted, and on a float atomic.
 Compiled with nvcc ${version}; no kernel spills. Nothing here was measured on a GPU.
 
 Threads of a block and its shared memory in bytes, as launched for the 1.5B shape (d 1536, ffn 4096, 12 heads of 128): the

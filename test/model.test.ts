@@ -295,7 +295,7 @@ describe("a damaged checkpoint", () => {
       const control = { abort: new Int32Array(1), progress: new Float64Array(1) };
       const load = native().loadModel(
         plan,
-        { threads: 1, place: false, instructionSet: "" },
+        { device: "cpu", threads: 1, place: false, instructionSet: "" },
         control,
       );
       await expect(load).rejects.toMatchObject({

@@ -84,15 +84,17 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; i++) quick |= std::strcmp(argv[i], "--quick") == 0;
   const std::string file = json_file(argc, argv);
   const CudaState state = cuda::query();
-  if (!state.available || part == "device") {
-    const Row row = state.available ? describe(state.device) : Row().add("missing", state.reason);
+  const CudaDevice* chosen = state.chosen();
+  if (chosen == nullptr || part == "device") {
+    const Row row =
+        chosen != nullptr ? describe(chosen->ordinal) : Row().add("missing", state.reason);
     std::printf("%s\n", row.text().c_str());
     write_file(file, row.text() + "\n");
-    return state.available ? 0 : kNoDevice;
+    return chosen != nullptr ? 0 : kNoDevice;
   }
-  Report report(file, describe(state.device));
+  Report report(file, describe(chosen->ordinal));
   try {
-    cuda::CudaBackend backend(state.device);
+    cuda::CudaBackend backend(chosen->ordinal);
     backend.enter([&] {
       Device device(backend, report, quick);
       run(part, device);

@@ -47,7 +47,7 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
     }
     Napi::Object result = Napi::Object::New(env);
     result.Set("compiled", state.compiled);
-    result.Set("available", state.available);
+    result.Set("available", state.chosen() != nullptr);
     result.Set("reason", state.reason);
     result.Set("devices", devices);
     return result;

@@ -146,15 +146,18 @@ void run_steps(Cascade& cascade, Call& call) {
       sequences.push_back(std::move(call.sequences[s]));
       options.push_back(call.options[s]);
     }
-    // Frontiers that moved stand even when the step fails.
-    Outcome outcome = outcome_of([&] { cascade.step(sequences, options, call.control, results); });
-    for (size_t k = 0; k < going.size(); k++) {
-      call.sequences[going[k]] = std::move(sequences[k]);
+    const auto give_back = [&] {
+      for (size_t k = 0; k < going.size(); k++) {
+        call.sequences[going[k]] = std::move(sequences[k]);
+      }
+    };
+    try {
+      cascade.step(sequences, options, call.control, results);
+    } catch (...) {
+      give_back();  // frontiers that moved stand
+      throw;
     }
-    if (outcome.kind != Outcome::done) {
-      call.outcome = std::move(outcome);
-      return;
-    }
+    give_back();
     for (size_t k = 0; k < going.size(); k++) {
       const StepResult& r = results[k];
       const auto& f = call.sequences[going[k]].frontiers;
@@ -174,20 +177,20 @@ template <class Compute>
 void run_call(Engine& engine, Call& call, const Compute& compute) {
   Outcome outcome = outcome_of([&] {
     const std::lock_guard lock(engine.one_job);
-    engine.computer.backend->enter([&] {
-      Model& model = *engine.model;
-      check(call, model.plan());
-      const Work before = model.work();
-      Outcome inner = outcome_of([&] {
+    Model& model = *engine.model;
+    check(call, model.plan());
+    const Work before = model.work();
+    call.outcome = outcome_of([&] {
+      // A failure leaves enter(), which then waits for what the device still does.
+      engine.computer.backend->enter([&] {
         model.reserve(call.cache_blocks, call.boundary_blocks, call.fresh, call.positions);
         compute(model);
       });
-      engine.note_memory();
-      call.work = {model.work().layer_passes - before.layer_passes,
-                   model.work().layer_rows - before.layer_rows,
-                   model.work().weight_bytes - before.weight_bytes};
-      if (inner.kind != Outcome::done) call.outcome = std::move(inner);
     });
+    engine.note_memory();
+    call.work = {model.work().layer_passes - before.layer_passes,
+                 model.work().layer_rows - before.layer_rows,
+                 model.work().weight_bytes - before.weight_bytes};
   });
   if (outcome.kind != Outcome::done) call.outcome = std::move(outcome);
 }
@@ -246,6 +249,8 @@ Napi::Function ModelObject::define(Napi::Env env) {
                       InstanceMethod<&ModelObject::read_block>("readBlock"),
                       InstanceMethod<&ModelObject::memory>("memory"),
                       InstanceMethod<&ModelObject::dispose>("dispose"),
+                      InstanceAccessor<&ModelObject::device>("device"),
+                      InstanceAccessor<&ModelObject::device_reason>("deviceReason"),
                       InstanceAccessor<&ModelObject::instruction_set>("instructionSet"),
                       InstanceAccessor<&ModelObject::threads>("threads")});
 }
@@ -289,8 +294,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     const uint32_t threads = number(options, "threads");
     const bool place = get(options, "place").ToBoolean();
     const std::string set = string(options, "instructionSet");
-    const Napi::Value device = get(options, "device");
-    const bool cuda = device.IsString() && device.As<Napi::String>().Utf8Value() == "cuda";
+    const std::string device = string(options, "device");
     const Napi::Object holder = Napi::Object::New(info.Env());
     holder.Set("control", info[2]);
     const Control control = read_control(holder, addon);
@@ -298,8 +302,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     return run_job(
         info.Env(),
         [=] {
-          auto made =
-              std::make_shared<Engine>(cuda ? make_cuda() : make_cpu({threads, place, set}));
+          auto made = std::make_shared<Engine>(make_computer(device, {threads, place, set}));
           const std::unique_ptr<TensorSource> source = open_files(*plan);
           Backend& backend = *made->computer.backend;
           backend.enter([&] {
@@ -394,9 +397,11 @@ Napi::Value ModelObject::read_block(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     auto engine = this->engine();
     const std::string pool = info[0].ToString();
+    const uint32_t block = info[1].ToNumber().Uint32Value();
     const std::lock_guard lock(engine->one_job);
-    const std::vector<std::byte> bytes =
-        engine->model->read_block(pool == "cache", info[1].ToNumber().Uint32Value());
+    std::vector<std::byte> bytes;
+    engine->computer.backend->enter(
+        [&] { bytes = engine->model->read_block(pool == "cache", block); });
     Napi::Uint8Array array = Napi::Uint8Array::New(info.Env(), bytes.size());
     std::memcpy(array.Data(), bytes.data(), bytes.size());
     return array;
@@ -419,6 +424,18 @@ Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) {
   engine_.reset();
   account(info.Env());
   return info.Env().Undefined();
+}
+
+Napi::Value ModelObject::device(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), engine()->computer.device);
+  });
+}
+
+Napi::Value ModelObject::device_reason(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), engine()->computer.reason);
+  });
 }
 
 Napi::Value ModelObject::instruction_set(const Napi::CallbackInfo& info) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "../../cuda/cuda_backend.h"
+#include "../../cuda/query.h"
 #include "cpu/cpu_backend.h"
 #include "error.h"
 #include "testing.h"
@@ -61,6 +62,13 @@ inline void end(const Schedule& schedule, const std::string& what) {
 #endif
 }
 
+// The device that a model would run on.
+inline int device() {
+  const CudaState state = cuda::query();
+  const CudaDevice* chosen = state.chosen();
+  return chosen != nullptr ? chosen->ordinal : 0;
+}
+
 // `compute(backend)` gives bytes; it is called inside enter(). Where they differ from the CPU's
 // `differ(schedule, expected, found)` is called.
 template <class Compute, class Differ>
@@ -75,7 +83,7 @@ void on_both(const std::string& what, const Compute& compute, bool all_schedules
     begin(schedule);
     Bytes found;
     try {
-      cuda::CudaBackend backend(0);
+      cuda::CudaBackend backend(device());
       backend.enter([&] { found = compute(static_cast<Backend&>(backend)); });
     } catch (const Failure& failure) {
       testing::fail(what.c_str(), 0, failure.code + ": " + failure.message);

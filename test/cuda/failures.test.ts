@@ -101,6 +101,15 @@ describe.skipIf(device === undefined)("a CUDA device", () => {
     await model.dispose();
   });
 
+  it("that cannot be opened is not available, and the CPU takes its place", async () => {
+    const refusal = await failing(LAUNCH, 0, load);
+    expect(refusal).toMatchObject({ code: "ERR_NVIUM_CUDA_UNAVAILABLE" });
+    device?.failAfter(LAUNCH, 0);
+    await using model = await loadModel(FIXTURE);
+    expect(device?.failed()).toBe(true);
+    expect(model.info).toMatchObject({ device: "cpu", deviceReason: refusal?.message });
+  });
+
   it("that refuses an allocation leaves every session able to go on", async () => {
     let count = 0;
     for (; ; count++) {

@@ -207,6 +207,20 @@ const MUTANTS = [
   ],
   ["top-k one too few", "draw.cu", "rest = draw.top_k;", "rest = draw.top_k - 1;", "draws"],
   [
+    "digits chosen for too many keys",
+    "draw.cu",
+    "if (counts[digit] == rest) rest = 0;",
+    "if (counts[digit] >= rest) rest = 0;",
+    "draws",
+  ],
+  [
+    "scratch memory without bound",
+    "attend.cu",
+    "Partials::bytes(job, pairs) <= kMostAttendScratch",
+    "true",
+    "scratch",
+  ],
+  [
     "no barrier before digits are counted",
     "draw.cu",
     "counts[i] = 0;\n    __syncthreads();",
@@ -286,8 +300,8 @@ const MUTANTS = [
   [
     "KV blocks merged in descending order",
     "attend.cu",
-    "partials.output(begin + i + j, pair)[d]",
-    "partials.output(begin + count - 1 - i - j, pair)[d]",
+    "partials.output(begin + j, pair)[d]",
+    "partials.output(begin + count - 1 - j, pair)[d]",
     "far",
   ],
   [

@@ -285,6 +285,22 @@ TEST(attention_far_into_a_context) {
   });
 }
 
+TEST(attention_keeps_to_its_scratch_memory) {
+  cuda::AttendJob job{.shape = {48, 12, 12, 128, DType::bf16}};
+  size_t least = SIZE_MAX, most = 0;
+  for (const uint32_t spans : {1, 4, 64}) {
+    for (const uint32_t rows : {1, 16, 128}) {
+      for (const uint32_t blocks : {1, 64, 2048}) {
+        job.span_count = spans, job.most_rows = rows, job.most_blocks = blocks;
+        const size_t bytes = cuda::attend_scratch(job);
+        least = std::min(least, bytes), most = std::max(most, bytes);
+      }
+    }
+  }
+  CHECK_EQ(least, 0u);
+  CHECK(most > 0 && most <= cuda::kMostAttendScratch);
+}
+
 TEST(attention_with_wide_heads) {
   compare("f32, 160", {{1, 2, 2, 160, DType::f32}, {{5, 2}, {64, 2}}});
   compare("bf16, 264", {{1, 2, 1, 264, DType::bf16}, {{5, 2}, {65, 1}}});

@@ -142,23 +142,25 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaInitDevice(int device, unsigned, unsigned) { return cudaSetDevice(device); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
-  return api([&] {
-    if (device != 0) return cudaErrorInvalidDevice;
-    *p = {};
-    std::strcpy(p->name, "SIMT emulator");
-    p->major = kMajor;
-    p->minor = kMinor;
-    p->multiProcessorCount = config().multiprocessors;
-    p->warpSize = int(kWarpSize);
-    p->maxThreadsPerBlock = int(kMaxThreads);
-    p->maxThreadsPerMultiProcessor = 2048;
-    p->sharedMemPerBlock = 48 << 10;
-    p->sharedMemPerBlockOptin = kMaxShared;
-    p->sharedMemPerMultiprocessor = 228 << 10;
-    p->totalGlobalMem = config().device_memory;
-    p->unifiedAddressing = p->canMapHostMemory = p->cooperativeLaunch = 1;
-    return cudaSuccess;
-  });
+  // A sticky error does not hide them either: a dead device looks healthy until it is used.
+  std::lock_guard lock(api_mutex());
+  const cudaError_t gate = api_gate();
+  if (config().driver != Driver::works) return api_result(gate);
+  if (device != 0) return api_result(cudaErrorInvalidDevice);
+  *p = {};
+  std::strcpy(p->name, "SIMT emulator");
+  p->major = kMajor;
+  p->minor = kMinor;
+  p->multiProcessorCount = config().multiprocessors;
+  p->warpSize = int(kWarpSize);
+  p->maxThreadsPerBlock = int(kMaxThreads);
+  p->maxThreadsPerMultiProcessor = 2048;
+  p->sharedMemPerBlock = 48 << 10;
+  p->sharedMemPerBlockOptin = kMaxShared;
+  p->sharedMemPerMultiprocessor = 228 << 10;
+  p->totalGlobalMem = config().device_memory;
+  p->unifiedAddressing = p->canMapHostMemory = p->cooperativeLaunch = 1;
+  return cudaSuccess;
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) {

@@ -13,7 +13,7 @@ const REFERENCE = "build/Release/nvium.node";
 const EXPORTS = ["napi_register_module_v1", "node_api_module_get_api_version_v1"];
 // What every system with glibc has.
 const LIBRARIES = /^(lib(c|m|dl|rt|pthread)\.so\.\d+|libgcc_s\.so\.1|ld-linux-x86-64\.so\.2)$/;
-const CUDA_CODE = ["sm_80", "sm_90", "sm_100", "sm_120", "PTX of 80", "PTX of 120"];
+const CUDA_CODE = ["sm_80", "sm_90", "sm_100", "sm_120", "PTX of 120"];
 
 if (process.platform !== "linux" || process.arch !== "x64") {
   throw new Error(

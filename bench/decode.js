@@ -30,8 +30,12 @@ const [threads, count, tokens, rounds] = [
   values.tokens,
   values.rounds,
 ].map(Number);
-const prompts = await load(count);
-const few = prompts.slice(0, 2);
+// Only those who need prompts install a tokenizer.
+let loaded;
+const prompts = (most = count) => {
+  loaded ??= load(count);
+  return loaded.then((all) => all.slice(0, most));
+};
 
 function native() {
   buildNative();
@@ -42,10 +46,10 @@ function native() {
 }
 
 const parts = {
-  twin: () => twin({ shape, threads, prompts, tokens }),
-  shares: () => shares({ threads, prompts: few, tokens: Math.min(tokens, 64) }),
+  twin: async () => twin({ shape, threads, prompts: await prompts(), tokens }),
+  shares: async () => shares({ threads, prompts: await prompts(2), tokens: Math.min(tokens, 64) }),
   firstToken: () => firstToken({ shape, threads, rounds }),
-  latency: () => latency({ shape, threads, prompts: few, tokens }),
+  latency: async () => latency({ shape, threads, prompts: await prompts(2), tokens }),
   overhead: () => overhead({ threads }),
   twoThreads: () => compareThreads({ shape, threads, rounds: Math.ceil(rounds / 2), tokens }),
   native,

@@ -1,6 +1,6 @@
 /** What went wrong, as a stable string a program can switch on. */
 export type ErrorCode =
-  /** The native addon could not be loaded. `details.tried` lists the paths. */
+  /** The native addon could not be loaded. `details.target`, and `.tried`: the file or folder. */
   | "ERR_NVIUM_BINDING"
   /** An argument has the wrong type or lies outside its range. `details.argument`. */
   | "ERR_NVIUM_INVALID_ARG"

@@ -95,7 +95,7 @@ async function* run(
   const { maxNewTokens = 256, stop = [], eosTokens = model.info.eosTokens } = checkOptions(options);
   const { seed, stream, maxPending, ...rest } = options;
   integer("maxNewTokens", maxNewTokens, 0, Number.MAX_SAFE_INTEGER);
-  checkTokens(eosTokens, model.info.vocabSize, "eosTokens");
+  const ends = checkTokens(eosTokens, model.info.vocabSize, "eosTokens");
   const stopTexts = typeof stop === "string" ? [stop] : stop;
   if (!Array.isArray(stopTexts)) throw invalid("stop", "a text or a list of texts", stop);
   const stops = createStopMatcher(stopTexts);
@@ -119,7 +119,7 @@ async function* run(
     session.append(promptTokens);
     const count = Math.min(maxNewTokens, session.maxTokens - session.length);
     const words = model.tokenizer.stream({ skipSpecialTokens: true, after: promptTokens });
-    for await (const step of session.decode(count, { ...sampling(rest), stopTokens: eosTokens })) {
+    for await (const step of session.decode(count, { ...sampling(rest), stopTokens: ends })) {
       tokens.push(step.token);
       exits.push(step.exit);
       const found = stops.push(words.push(step.token));
@@ -130,7 +130,7 @@ async function* run(
         break;
       }
       // The loop ends by itself here.
-      if (eosTokens.includes(step.token)) reason = "eos";
+      if (ends.includes(step.token)) reason = "eos";
     }
     if (reason !== "stop") {
       // What was held back: the end of a character or the beginning of a stop string that never came.

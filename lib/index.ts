@@ -22,4 +22,5 @@ export type {
   StepOptions,
 } from "./session.js";
 export type { ChatMessage } from "./text/chat.js";
-export type { Tokenizer } from "./text/tokenizer.js";
+export type { TextStream, TextStreamOptions } from "./text/stream.js";
+export type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";

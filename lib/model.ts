@@ -29,7 +29,7 @@ export interface LoadOptions {
   readonly device?: "auto" | "cpu" | "cuda";
   /** Threads that compute on the CPU, 1 to 256. Default: one for each processor the process may use. */
   readonly threads?: number;
-  /** Keep each thread to a processor of its own while it computes, where there are enough. Default true. */
+  /** Keep each thread to a processor of its own while it computes, the first ones the process may use, where there are enough. Two models then share them. Default true. */
   readonly placeThreads?: boolean;
   /** "avx512-bf16" or "portable": all give the same bits. Default: the fastest this machine has. */
   readonly instructionSet?: string;
@@ -59,7 +59,7 @@ export interface ModelInfo {
   readonly threads: number;
   /** Tokens that end a text, from config.json or else the tokenizer. */
   readonly eosTokens: readonly number[];
-  /** Bytes held now: weights, keys and values, deferred rows, workspace. */
+  /** Bytes held now: weights, keys and values, deferred rows, workspace. (The kernels' own scratch memory, some MB, is not counted.) */
   readonly memory: NativeMemory;
 }
 
@@ -185,7 +185,9 @@ export class Model implements AsyncDisposable {
 
   /**
    * The law after every one of `tokens`, at every exit, computed from the start and keeping nothing. T * V numbers for the
-   * mixture and N times as many for the exits' logits: mind the length.
+   * mixture and N times as many for the exits' logits: mind the length. Rejects with ERR_NVIUM_INVALID_ARG,
+   * ERR_NVIUM_CONTEXT_FULL, ERR_NVIUM_NON_FINITE, ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA, ERR_NVIUM_DISPOSED, or the
+   * signal's reason.
    */
   async evaluate(tokens: Iterable<number>, options: EvaluateOptions = {}): Promise<EvaluateResult> {
     this.#requireLive();

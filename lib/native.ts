@@ -134,7 +134,7 @@ export interface NativeModel {
   flush(call: NativeCall): Promise<NativeResult>;
   /** Fills the arrays of the call. */
   evaluate(call: NativeEvaluateCall): Promise<NativeResult>;
-  /** A cache block's bytes, for tests of equality. */
+  /** A block's bytes, for tests of equality. */
   readBlock(pool: "cache" | "boundary", block: number): Uint8Array;
   /** Frees everything at once, or when the job in flight ends. */
   dispose(): void;

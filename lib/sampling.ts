@@ -26,7 +26,7 @@ export interface SamplingOptions {
   readonly router?: "sample" | "greedy";
 }
 
-/** How many generated rows may wait at a boundary before a step takes them up; see `SessionOptions.maxPending`. */
+/** The largest 32-bit word: as `maxPending` it stands for no bound, and `stream` and `topK` end there. */
 export const UNBOUNDED = 0xffffffff;
 
 export function nativeOptions(

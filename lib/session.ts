@@ -37,7 +37,7 @@ export interface SessionOptions {
   readonly seed?: number | bigint;
   /** A second key, for sequences that share a seed. An integer in [0, 2^32). Default 0. */
   readonly stream?: number;
-  /** Tokens the sequence may hold. At most the model's context length, unless `extendContext` is set. Default: that length. */
+  /** Tokens the sequence may hold. At most the model's context length, unless `extendContext` is set, and at most 2^24. Default: that length. */
   readonly maxTokens?: number;
   /** Allow positions past the model's context length, which it was not trained for. Default false. */
   readonly extendContext?: boolean;
@@ -225,7 +225,7 @@ export class Session implements AsyncDisposable {
     });
   }
 
-  /** `step` on the calling thread, for workers and benchmarks. Throws ERR_NVIUM_BUSY while any job of the model runs. */
+  /** `step` on the calling thread, for workers and benchmarks. Throws what `step` rejects with, and ERR_NVIUM_BUSY while any job of the model runs. */
   stepSync(options: StepOptions = {}): Step {
     this.#requireIdle();
     const { signal, native } = this.#checkStep(options);
@@ -249,7 +249,7 @@ export class Session implements AsyncDisposable {
 
   /**
    * Up to `count` steps, looped natively several tokens at a time and handed out one by one. From the first `next()` until it
-   * ends the iterator owns the session: all but getters and `dispose` fails with ERR_NVIUM_BUSY, and getters count the
+   * ends the iterator owns the session: all but getters, `stats` and `dispose` fails with ERR_NVIUM_BUSY, and getters count the
    * tokens handed out. Leaving the loop early forgets the tokens not handed out. An error arrives after the tokens drawn
    * before it.
    */
@@ -307,7 +307,11 @@ export class Session implements AsyncDisposable {
     }
   }
 
-  /** Brings every segment to the last token but one, so that nothing is deferred. Rejects as `step` does. */
+  /**
+   * Brings every segment to the last token but one, so that nothing is deferred; an empty session has nothing to do. Rejects
+   * with ERR_NVIUM_NON_FINITE, ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA, ERR_NVIUM_BUSY, ERR_NVIUM_DISPOSED,
+   * ERR_NVIUM_INVALID_ARG, or the signal's reason.
+   */
   async flush(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     this.#requireOwnership();
     const signal = checkSignal(checkOptions(options).signal);

@@ -174,7 +174,7 @@ class Backend {
   virtual ~Backend() = default;
 
   // Runs a job on the calling thread, prepared as this device needs it: every other call below
-  // happens inside one.
+  // happens inside one, but `release`, which may come from any thread.
   virtual void enter(const std::function<void()>& job) = 0;
 
   // Memory of the device, 64-byte aligned, uninitialised. Throws Failure when there is none left.

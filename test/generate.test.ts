@@ -97,6 +97,11 @@ describe("generate", () => {
     const end = tokens.indexOf(eos) + 1;
     const result = await model.generate(PROMPT, { ...fixed, eosTokens: [eos] }).result();
     expect(result).toMatchObject({ tokens: tokens.slice(0, end), finishReason: "eos" });
+    const iterable = new Set([eos]) as unknown as number[];
+    expect(await model.generate(PROMPT, { ...fixed, eosTokens: iterable }).result()).toMatchObject({
+      tokens: tokens.slice(0, end),
+      finishReason: "eos",
+    });
   });
 
   it("ends at a stop string that spans tokens, which it does not give out", async () => {

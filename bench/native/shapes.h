@@ -53,7 +53,6 @@ inline Plan make_plan(const Shape& s) {
   plan.heads = plan.kv_heads = s.heads;
   plan.head_dim = s.head_dim;
   plan.vocab_size = s.vocab;
-  plan.context_length = 4096;
   plan.norm_epsilon = 1e-6f;
   plan.router_temperature = 1;
   plan.rotary_theta = 10000;

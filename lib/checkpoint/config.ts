@@ -91,6 +91,11 @@ function refuseUnsupported(config: Fields): void {
   if (activation !== "silu") throw refuse("hidden_act", '"silu"', quote(activation));
   const rotated = real(config, "partial_rotary_factor", [0, 1], 1);
   if (rotated !== 1) throw refuse("partial_rotary_factor", "1", String(rotated));
+  if (field(config, "quantization_config") !== undefined) {
+    throw unsupported(config.file, "its quantization_config asks for quantised weights", {
+      field: "quantization_config",
+    });
+  }
 }
 
 /** Old and new files name the element type differently. Tensors carry their own; only a contradiction matters. */

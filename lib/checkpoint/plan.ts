@@ -130,7 +130,7 @@ export interface Checkpoint {
   /** `tokenizer.json` and `tokenizer_config.json` where they exist. */
   readonly tokenizerFile: string | null;
   readonly tokenizerConfigFile: string | null;
-  /** The YAML's `inference` block: shown, never applied (SPEC §3). */
+  /** The YAML's `inference` block as it stands: nothing of it is applied (SPEC §3). */
   readonly inference: unknown;
   /** The element type most weights are stored in. */
   readonly dtype: DType;

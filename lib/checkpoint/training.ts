@@ -105,7 +105,7 @@ function parseYaml(bytes: Uint8Array, file: string): unknown {
     const [problem] = [...document.errors, ...document.warnings];
     if (problem !== undefined) throw problem;
     const value: unknown = document.toJS({ maxAliasCount: MAX_ALIASES });
-    // An alias inside its own anchor makes a circle, which what shows the `inference` block could not survive.
+    // An alias inside its own anchor makes a circle, which no reader of the `inference` block would expect.
     JSON.stringify(value);
     return value;
   } catch (cause) {

@@ -1,10 +1,12 @@
 import { NviumError } from "../errors.js";
+import { checkOptions } from "../sampling.js";
 import { compileDecoder } from "./decoder.js";
 import { contentOf, isObject, messageOf, readObject, tokenizerError } from "./files.js";
 import { type LibraryTokenizer, loadLibrary } from "./library.js";
 import {
   createTextStream,
   type DecodeOptions,
+  iterable,
   type TextStream,
   type TextStreamOptions,
 } from "./stream.js";
@@ -120,11 +122,14 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
     bosToken: idOf(config.bos_token),
     eosToken: idOf(config.eos_token),
     specialTokens: special,
-    encode: (text, { addSpecialTokens = true } = {}) =>
-      encode(library, file, text, addSpecialTokens),
-    decode(tokens, { skipSpecialTokens = false } = {}) {
+    encode(text, options = {}) {
+      const { addSpecialTokens = true } = checkOptions(options);
+      return encode(library, file, text, addSpecialTokens);
+    },
+    decode(tokens, options = {}) {
+      const { skipSpecialTokens = false } = checkOptions(options);
       const stream = createTextStream(vocabulary, { skipSpecialTokens });
-      const texts = Array.from(tokens, stream.push);
+      const texts = Array.from(iterable("tokens", tokens), stream.push);
       return texts.join("") + stream.end();
     },
     stream: (options) => createTextStream(vocabulary, options),

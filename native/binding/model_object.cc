@@ -59,7 +59,7 @@ void check(const Call& call, const Plan& plan) {
   for (const Sequence& s : call.sequences) {
     const auto& f = s.frontiers;
     require(f.size() == plan.segments(), "frontiers");
-    require(s.length < UINT32_MAX - call.count, "length");
+    require(s.length < UINT32_MAX - call.count && (s.length > 0 || call.count == 0), "length");
     const uint32_t end = s.length + more;
     for (size_t m = 0; m < f.size(); m++) {
       require(f[m] <= (m == 0 ? (s.length == 0 ? 0 : s.length - 1) : f[m - 1]), "frontiers");

@@ -130,7 +130,6 @@ Plan read_plan(const Napi::Object& o) {
   plan.kv_heads = number(o, "kvHeads");
   plan.head_dim = number(o, "headDim");
   plan.vocab_size = number(o, "vocabSize");
-  plan.context_length = number(o, "contextLength");
   plan.norm_epsilon = float(real(o, "normEpsilon"));
   plan.router_temperature = float(real(o, "routerTemperature"));
   const Napi::Object rotary = object(get(o, "rotary"), "rotary");
@@ -187,6 +186,10 @@ Plan read_plan(const Napi::Object& o) {
     return std::pair<TensorIndex, TensorIndex>{tensor(pair, "0"), tensor(pair, "1")};
   });
   if (plan.layer_plans.size() != plan.layers) wrong("layerPlans", "one entry a layer");
+  for (uint32_t m = 0; m < plan.segments(); m++) {
+    if (plan.segment_begin(m) >= plan.segment_end(m))
+      wrong("afterLayer", "ascending and below layers");
+  }
   return plan;
 }
 

@@ -1,7 +1,6 @@
 // The CPU backend: the operations of backend.h, shared out to a team of threads.
 #pragma once
 
-#include <memory>
 #include <string_view>
 #include <vector>
 

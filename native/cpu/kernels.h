@@ -75,8 +75,8 @@ struct Kernels {
   float (*maximum)(const float* values, size_t count);
   // Sum of exp(value - maximum) in fixed point: its order cannot matter.
   uint64_t (*fixed_sum)(const float* values, size_t count, float maximum);
-  // output[v] of one row, v in [first, last). shift[k] = log p_k and norm[k] = log Z_k; logits[k]
-  // are rows of the vocabulary.
+  // output[v] of one row, v in [first, last). log_exit[k] = log p_k and log_norm[k] = log Z_k;
+  // logits[k] are rows of the vocabulary.
   void (*mix)(const float* const* logits, const float* log_exit, const float* log_norm,
               uint32_t exits, uint32_t first, uint32_t last, float* output);
   bool (*finite)(const float* values, size_t count);

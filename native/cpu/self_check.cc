@@ -78,10 +78,11 @@ class Results {
     add(std::span<const T>(&value, 1));
   }
 
-  // Every number of rows that share a load is code of its own: one to eight, the eight being part
-  // of the nine. Two chunks of columns, the second one odd.
+  // Every number of rows up to 15 may be code of its own: up to eight share a load, and more go by
+  // in blocks, the first of which may leave its weights to the others. Two chunks of columns, the
+  // second one odd.
   void projection(DType type, Activation activation) {
-    const uint32_t most = 9, cols = 131, width = 20;
+    const uint32_t most = 15, cols = 131, width = 20;
     const bool paired = activation == Activation::swiglu;
     Matrix m{nullptr, kTileRows * (paired ? 2 : 1), cols, type};
     const Block tiles(m.bytes());
@@ -90,7 +91,7 @@ class Results {
     m.tiles = tiles.data();
     const std::vector<float> input = sample(2, most * cols), norm = sample(3, cols),
                              bias = sample(4, width), residual = sample(5, most * width);
-    for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, most}) {
+    for (uint32_t rows = 1; rows <= most; rows++) {
       const bool last = rows == most;
       std::vector<float> output(rows * width), normed(last ? rows * cols : 0);
       const Block operand(operand_bytes(rows, cols));

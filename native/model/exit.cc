@@ -80,12 +80,7 @@ void Model::emit(uint32_t m, const float* hidden, std::span<const Draw> draws, u
   backend_.draw(projection, draws, tokens);
   work_.weight_bytes += projection.matrix->bytes();
   for (size_t r = 0; r < draws.size(); r++) {
-    if (tokens[r] == kNoToken) {
-      const std::string where = "head " + std::to_string(m + 1);
-      throw Failure{"ERR_NVIUM_NON_FINITE",
-                    "A value that is not finite came out of " + where + ".",
-                    {{"where", where}}};
-    }
+    if (tokens[r] == kNoToken) fail_finite("head " + std::to_string(m + 1));
   }
 }
 

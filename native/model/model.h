@@ -38,7 +38,7 @@ class Model {
   // Rows of one pass through a segment: longer spans run in chunks.
   static constexpr uint32_t kChunkRows = 256;
 
-  // Called, as everything below, inside backend.enter().
+  // Called, as all that computes below, inside backend.enter().
   Model(Backend& backend, Plan plan, TensorSource& source, const Control& control);
 
   const Plan& plan() const { return plan_; }

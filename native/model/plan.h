@@ -58,7 +58,6 @@ struct ExitPlan {
 
 struct Plan {
   uint32_t layers, hidden_size, intermediate_size, heads, kv_heads, head_dim, vocab_size;
-  uint32_t context_length;
   float norm_epsilon;
   float router_temperature;
   double rotary_theta;

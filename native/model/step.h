@@ -28,7 +28,7 @@ struct StepResult {
 };
 
 // Drives a model's segments and exits. Keeps its lists, so that a step allocates nothing where one
-// of as many sequences went before.
+// like it went before and its sequences have room for a token.
 class Cascade {
  public:
   explicit Cascade(Model& model) : model_(model) {}

@@ -2,7 +2,7 @@
 //
 // K is cut into chunks of 128. Inside a chunk one fp32 FMA chain runs from +0 over pairs, the odd
 // element of a pair first. Chunk sums are added in ascending order to a total that starts at +0.
-// docs/numerics.md says why. This is the oracle of the tests and the portable backend's inner loop.
+// docs/numerics.md says why. The functions below are the oracle of the tests.
 #ifndef NVIUM_NUMERICS_DOT_H_
 #define NVIUM_NUMERICS_DOT_H_
 

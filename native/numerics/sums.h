@@ -47,8 +47,6 @@ NVIUM_FN float norm_scale(float ss, int d, float eps) {
 
 NVIUM_FN float normalised(float x, float r, float w) { return (x * r) * w; }
 
-constexpr int kAttentionBlock = 64;
-
 // Merging attention block b into the running (max, sum, out), blocks in ascending order. Block 0's
 // own (max, sum, out) is the start.
 struct Merge {

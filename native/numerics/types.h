@@ -67,11 +67,6 @@ NVIUM_FN uint32_t ordered(float x) {
   return u ^ ((0u - (u >> 31)) | 0x80000000u);
 }
 
-// The float of a key; the key of either zero gives +0.
-NVIUM_FN float from_ordered(uint32_t key) {
-  return from_bits(key ^ (((key >> 31) - 1u) | 0x80000000u));
-}
-
 }  // namespace nvium::numerics
 
 #endif  // NVIUM_NUMERICS_TYPES_H_

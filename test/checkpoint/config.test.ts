@@ -128,6 +128,7 @@ describe("what the arithmetic depends on", () => {
     [{ mlp_bias: true }, "mlp_bias is true"],
     [{ hidden_act: "gelu" }, 'hidden_act is "gelu"'],
     [{ partial_rotary_factor: 0.5 }, "partial_rotary_factor is 0.5"],
+    [{ quantization_config: { bits: 4 } }, "quantised weights"],
     [{ rope_scaling: { rope_type: "yarn", factor: 2 } }, 'rope_scaling.rope_type is "yarn"'],
     [{ rope_scaling: { type: "dynamic", factor: 2 } }, '"dynamic"'],
     [{ rope_parameters: { rope_type: "longrope" } }, 'rope_parameters.rope_type is "longrope"'],

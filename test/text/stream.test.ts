@@ -278,6 +278,23 @@ test("byte-level pieces outside the alphabet are taken as text", async () => {
   expect(tokenizer.decode([0, 1])).toBe("a日本 ");
 });
 
+test.each([undefined, null, 5, "5"])("%s is refused where tokens are expected", async (tokens) => {
+  const tokenizer = await loadTokenizer(demo);
+  const bad = tokens as unknown as number[];
+  expectError(() => tokenizer.decode(bad), "ERR_NVIUM_INVALID_ARG");
+  if (tokens !== undefined) {
+    expectError(() => tokenizer.stream({ after: bad }), "ERR_NVIUM_INVALID_ARG");
+  }
+});
+
+test("null is refused where options are expected", async () => {
+  const tokenizer = await loadTokenizer(demo);
+  const bad = null as unknown as object;
+  expectError(() => tokenizer.encode("a", bad), "ERR_NVIUM_INVALID_ARG");
+  expectError(() => tokenizer.decode([5], bad), "ERR_NVIUM_INVALID_ARG");
+  expectError(() => tokenizer.stream(bad), "ERR_NVIUM_INVALID_ARG");
+});
+
 test.each([-1, 4096, 1.5, Number.NaN, "1", undefined])("token %s is refused", async (token) => {
   const tokenizer = await loadTokenizer(demo);
   const bad = token as number;

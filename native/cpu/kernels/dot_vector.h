@@ -32,10 +32,13 @@ inline typename V::Float load_step(const std::byte* pair, uint32_t odd) {
 template <DType type>
 constexpr bool kKeepsWidened = type != DType::f32 && !(type == DType::bf16 && kBf16Pairs);
 
-// What a part of a chunk asks for ahead, pair by pair, from `at`, which moves by `step` a pair: as
-// many bytes as a pair has if it is all of its chunk, of every 128 two lines, or one twice,
-// `second` bytes apart; half as many if it is one of several.
-enum class Asks { nothing, half, all };
+// What a part of a chunk asks for ahead: `bytes` a pair, from `at` on, which moves by `step` a
+// pair. A part that is all of its chunk asks for two lines of every 128 bytes, or for one twice,
+// `second` bytes apart.
+struct Asks {
+  size_t bytes = 0;
+  bool alone = false;
+};
 struct Ahead {
   const std::byte* at;
   size_t step;
@@ -60,9 +63,9 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
     for (uint32_t v = 0; v < vectors; v++) acc[r][v] = Vector::zero();
   }
   for (uint32_t p = 0; p < pairs; p++) {
-    if constexpr (asks == Asks::all) {
+    if constexpr (asks.alone) {
 #pragma GCC unroll 2
-      for (size_t i = 0; i < pair_bytes; i += 128) {
+      for (size_t i = 0; i < asks.bytes; i += 128) {
         __builtin_prefetch(ahead.at + i, 0, 2);
         __builtin_prefetch(ahead.at + i + ahead.second, 0, 2);
         if constexpr (kPrefetchNear > 0) {
@@ -70,9 +73,9 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
           __builtin_prefetch(w + kPrefetchNear + i + 64, 0, 3);
         }
       }
-    } else if constexpr (asks == Asks::half) {
+    } else {
 #pragma GCC unroll 2
-      for (size_t i = 0; i < pair_bytes / 2; i += 64) __builtin_prefetch(ahead.at + i, 0, 2);
+      for (size_t i = 0; i < asks.bytes; i += 64) __builtin_prefetch(ahead.at + i, 0, 2);
     }
     ahead.at += ahead.step;
     if constexpr (type == DType::bf16 && kBf16Pairs) {
@@ -151,7 +154,7 @@ void dot_tile(const TileDot& t) {
   for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
     const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
     const std::byte* w = t.tile + begin * pair_bytes;
-    Ahead ahead{asks == Asks::nothing ? w : t.ahead + begin * pair_bytes, pair_bytes / parts,
+    Ahead ahead{asks.bytes == 0 ? w : t.ahead + begin * pair_bytes, pair_bytes / parts,
                 prefetches_neighbour(t.group) ? size_t{0} : 64};
     for (uint32_t r = 0; r < t.group; r += kBlockRows) {
       const uint32_t block = t.group - r < kBlockRows ? t.group - r : kBlockRows;
@@ -177,12 +180,13 @@ void dot_tile(const TileDot& t) {
 
 template <DType type>
 inline void dot_tile(const TileDot& t) {
+  constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
   if (t.ahead == nullptr) {
-    dot_tile<type, Asks::nothing>(t);
+    dot_tile<type, Asks{}>(t);
   } else if (kPassOutputs < kTileRows || t.group > kBlockRows) {
-    dot_tile<type, Asks::half>(t);
+    dot_tile<type, Asks{.bytes = pair_bytes / 2}>(t);
   } else {
-    dot_tile<type, Asks::all>(t);
+    dot_tile<type, Asks{.bytes = pair_bytes, .alone = true}>(t);
   }
 }
 

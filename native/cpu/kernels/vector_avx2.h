@@ -14,7 +14,8 @@ constexpr uint32_t kBlockRows = 4;
 // As for AVX-512 with BF16 (vector_avx512.h).
 constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
 constexpr size_t kPrefetchNear = 0;
-constexpr bool prefetches_neighbour(uint32_t rows) { return rows <= 5; }
+// (Of no consequence: a chunk always goes by in parts.)
+constexpr bool prefetches_neighbour(uint32_t) { return false; }
 
 struct Vector {
   static constexpr uint32_t lanes = 8;

@@ -15,6 +15,7 @@ constexpr uint32_t kBlockRows = 4;
 // Not measured on a processor of this kind.
 constexpr size_t prefetch_ahead(uint32_t rows) { return rows <= 2 ? 0 : 8192; }
 constexpr size_t kPrefetchNear = 0;
+// (Of no consequence: a chunk always goes by in parts.)
 constexpr bool prefetches_neighbour(uint32_t) { return false; }
 
 struct Vector {

@@ -103,7 +103,7 @@ void on_each_backend(const Test& test) {
 TEST(projections_are_the_definition) {
   on_each_backend([](Backend& backend) {
     for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
-      for (const uint32_t rows : {1u, 2u, 3u, 5u, 8u, 9u, 31u, 32u, 33u, 70u}) {
+      for (const uint32_t rows : {1u, 2u, 3u, 5u, 8u, 9u, 10u, 12u, 13u, 14u, 31u, 32u, 33u, 70u}) {
         const uint32_t cols = 1 + random_bits() % 300, width = 1 + random_bits() % 70;
         const Stored m = random_matrix(backend, type, width, cols);
         const std::vector<float> input = random_values(rows * cols), norm = random_values(cols),

@@ -27,7 +27,6 @@ inline Plan make_plan(DType type) {
   plan.kv_heads = 2;
   plan.head_dim = 10;
   plan.vocab_size = 71;
-  plan.context_length = 1024;
   plan.norm_epsilon = 1e-6f;
   plan.router_temperature = 1;
   plan.rotary_theta = 10000;

@@ -35,7 +35,7 @@ extern "C" __global__ void types(const float* in, float* out, uint16_t* halves) 
   out[1] = numerics::f16_to_float(h);
   out[2] = numerics::round_to_bf16(x);
   out[3] = numerics::flush_subnormal(x);
-  out[4] = numerics::from_ordered(numerics::ordered(x) + 1);
+  out[4] = float(numerics::ordered(x));
   out[5] = numerics::is_finite(x) && numerics::is_finite_bf16(h) && numerics::is_finite_f16(h);
   halves[0] = numerics::bf16_from_float(x);
   halves[1] = numerics::flush_subnormal_bf16(h);
@@ -65,12 +65,13 @@ extern "C" __global__ void products(int count, const float* x, const float* w32,
 }
 
 extern "C" __global__ void sums(int count, const float* x, float* out, uint64_t* sum) {
-  float slots[numerics::kAttentionBlock];
-  for (int i = 0; i < numerics::kAttentionBlock; ++i) slots[i] = x[i];
+  constexpr int kSlots = 64;
+  float slots[kSlots];
+  for (int i = 0; i < kSlots; ++i) slots[i] = x[i];
   const float r = numerics::norm_scale(numerics::sum_of_squares(x, count), count, x[0]);
   const numerics::Merge merge = numerics::merge_blocks(x[0], x[1]);
   out[0] = numerics::normalised(x[0], r, x[1]);
-  out[1] = numerics::halving_tree<numerics::kAttentionBlock>(slots);
+  out[1] = numerics::halving_tree<kSlots>(slots);
   out[2] = numerics::merged(merge, x[2], x[3]);
   out[3] = numerics::from_fixed(*sum);
   *sum += numerics::fixed_point(x[0]);

@@ -91,7 +91,6 @@ TEST(ordered_keys) {
   for (int i = 0; i + 1 < 11; ++i) {
     CHECK(numerics::ordered(ascending[i]) < numerics::ordered(ascending[i + 1]));
   }
-  for (float x : ascending) CHECK_EQ(numerics::from_ordered(numerics::ordered(x)), x);
   CHECK_EQ(numerics::ordered(-0.0f), numerics::ordered(0.0f));
   uint32_t last = 0;
   for (uint32_t u = 0; u < 0x7f800000; u += 1013) {

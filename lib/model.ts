@@ -322,8 +322,13 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
           ),
         signal,
       );
-      report();
-      return typed(() => new Model(checkpoint, nativeModel, tokenizer));
+      try {
+        report();
+        return typed(() => new Model(checkpoint, nativeModel, tokenizer));
+      } catch (error) {
+        nativeModel.dispose(); // of a caller whose onProgress threw
+        throw error;
+      }
     });
   } finally {
     clearInterval(timer);

@@ -67,10 +67,10 @@ void CudaBackend::start() {
           std::to_string(properties.minor) + ")";
   machine_.processors = uint32_t(std::max(properties.multiProcessorCount, 1));
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-  check(prepare_projections(), "preparing kernels");
-  check(prepare_heads(), "preparing kernels");
-  check(prepare_attention(), "preparing kernels");
-  check(prepare_tables(), "preparing kernels");
+  for (const auto prepare :
+       {prepare_projections, prepare_heads, prepare_attention, prepare_tables}) {
+    check(prepare(), "preparing kernels");
+  }
   results_.reserve(4096);
   outgoing_.reserve(kUploadBytes);
   incoming_ = static_cast<std::byte*>(allocate(kUploadBytes));

@@ -85,6 +85,12 @@ export function checkOptions<T extends object>(options: T): T {
   throw invalid("options", "an object", options);
 }
 
+/** Something to take token ids from, or an ERR_NVIUM_INVALID_ARG. The ids are not looked at. */
+export function checkIterable(name: string, tokens: Iterable<number>): Iterable<number> {
+  if (typeof tokens === "object" && tokens !== null && Symbol.iterator in tokens) return tokens;
+  throw invalid(name, "an iterable of token ids", tokens);
+}
+
 /** An ERR_NVIUM_INVALID_ARG that names the argument, what was expected and what was given. */
 export function invalid(argument: string, expected: string, actual: unknown): NviumError {
   const given = shown(actual);

@@ -20,6 +20,7 @@ import {
 } from "./native.js";
 import { abortable, createQueue } from "./queue.js";
 import {
+  checkIterable,
   checkOptions,
   flag,
   integer,
@@ -543,10 +544,9 @@ export function checkTokens(
   vocabSize: number,
   name = "tokens",
 ): number[] {
-  if (typeof tokens !== "object" || tokens === null || !(Symbol.iterator in tokens)) {
-    throw invalid(name, "an iterable of token ids", tokens);
-  }
-  return Array.from(tokens, (token, i) => integer(`${name}[${i}]`, token, 0, vocabSize - 1));
+  return Array.from(checkIterable(name, tokens), (token, i) =>
+    integer(`${name}[${i}]`, token, 0, vocabSize - 1),
+  );
 }
 
 export function checkSignal(signal: unknown): AbortSignal | undefined {

@@ -317,3 +317,48 @@ describe("a damaged checkpoint", () => {
     });
   });
 });
+
+describe("the addon, called past the library,", () => {
+  const control = { abort: new Int32Array(1), progress: new Float64Array(1) };
+  const internal = { code: "ERR_NVIUM_INTERNAL" };
+
+  it("refuses exits out of order", async () => {
+    await using model = await loadModel(fixture("quadrivium-gqa-f32"));
+    const { plan } = model.engine;
+    const options = { device: "cpu", threads: 1, place: false, instructionSet: "" } as const;
+    for (const afterLayer of [0, plan.layers, plan.layers + 1]) {
+      const exits = plan.exits.map((exit, m) => (m === 0 ? { ...exit, afterLayer } : exit));
+      const load = async () => native().loadModel({ ...plan, exits }, options, control);
+      await expect(load()).rejects.toMatchObject(internal);
+    }
+  });
+
+  it("refuses a step of a sequence without a token", async () => {
+    await using model = await loadModel(fixture("quadrivium-gqa-f32"));
+    const { native: addon, segments } = model.engine;
+    const none = { block: new Int32Array(1), spare: new Int32Array(1).fill(-1) };
+    const sequence = {
+      length: 0,
+      tokens: new Uint32Array(),
+      generated: new Uint8Array(),
+      frontiers: new Uint32Array(segments),
+      cache: none,
+      boundary: Array.from({ length: segments - 1 }, () => none),
+      seed: 1n,
+      stream: 0,
+    };
+    const { error } = addon.stepSync({
+      sequences: [sequence],
+      options: [{ temperature: 1, topK: 0, routerTemperature: 1, maxPending: 15, force: -1 }],
+      count: 1,
+      budget: 0,
+      stopTokens: new Uint32Array(),
+      cacheBlocks: 1,
+      boundaryBlocks: 1,
+      fresh: new Uint32Array(1),
+      positions: 64,
+      control,
+    });
+    expect(error).toMatchObject({ ...internal, message: expect.stringContaining("length") });
+  });
+});

@@ -1,5 +1,5 @@
 import { NviumError } from "../errors.js";
-import { checkOptions, invalid } from "../sampling.js";
+import { checkIterable, checkOptions } from "../sampling.js";
 import type { PieceDecoder } from "./decoder.js";
 
 /** What turning tokens into text takes. */
@@ -36,12 +36,6 @@ export interface TextStream {
   end(): string;
 }
 
-/** Something to take tokens from; which ones, `push` looks at. */
-export function iterable(argument: string, tokens: Iterable<number>): Iterable<number> {
-  if (typeof tokens === "object" && tokens !== null && Symbol.iterator in tokens) return tokens;
-  throw invalid(argument, "an iterable of token ids", tokens);
-}
-
 /** What `push` and `end` return, joined, is the text of all tokens decoded at once. */
 export function createTextStream(
   vocabulary: Vocabulary,
@@ -62,6 +56,6 @@ export function createTextStream(
     if (piece === undefined || (skipSpecialTokens && special.has(token))) return "";
     return decoder.push(piece);
   };
-  for (const token of iterable("after", after)) push(token);
+  for (const token of checkIterable("after", after)) push(token);
   return { push, end: () => decoder.end() };
 }

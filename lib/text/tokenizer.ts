@@ -1,12 +1,11 @@
 import { NviumError } from "../errors.js";
-import { checkOptions } from "../sampling.js";
+import { checkIterable, checkOptions } from "../sampling.js";
 import { compileDecoder } from "./decoder.js";
 import { contentOf, isObject, messageOf, readObject, tokenizerError } from "./files.js";
 import { type LibraryTokenizer, loadLibrary } from "./library.js";
 import {
   createTextStream,
   type DecodeOptions,
-  iterable,
   type TextStream,
   type TextStreamOptions,
 } from "./stream.js";
@@ -129,7 +128,7 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
     decode(tokens, options = {}) {
       const { skipSpecialTokens = false } = checkOptions(options);
       const stream = createTextStream(vocabulary, { skipSpecialTokens });
-      const texts = Array.from(iterable("tokens", tokens), stream.push);
+      const texts = Array.from(checkIterable("tokens", tokens), stream.push);
       return texts.join("") + stream.end();
     },
     stream: (options) => createTextStream(vocabulary, options),

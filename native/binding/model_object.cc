@@ -240,19 +240,27 @@ void Engine::note_memory() {
   noted_ = model->memory();
 }
 
+template <auto member>
+Napi::Value ModelObject::told(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    return Napi::Value::From(info.Env(), engine()->computer.*member);
+  });
+}
+
 Napi::Function ModelObject::define(Napi::Env env) {
-  return DefineClass(env, "NativeModel",
-                     {InstanceMethod<&ModelObject::step>("step"),
-                      InstanceMethod<&ModelObject::step_sync>("stepSync"),
-                      InstanceMethod<&ModelObject::flush>("flush"),
-                      InstanceMethod<&ModelObject::evaluate>("evaluate"),
-                      InstanceMethod<&ModelObject::read_block>("readBlock"),
-                      InstanceMethod<&ModelObject::memory>("memory"),
-                      InstanceMethod<&ModelObject::dispose>("dispose"),
-                      InstanceAccessor<&ModelObject::device>("device"),
-                      InstanceAccessor<&ModelObject::device_reason>("deviceReason"),
-                      InstanceAccessor<&ModelObject::instruction_set>("instructionSet"),
-                      InstanceAccessor<&ModelObject::threads>("threads")});
+  return DefineClass(
+      env, "NativeModel",
+      {InstanceMethod<&ModelObject::step>("step"),
+       InstanceMethod<&ModelObject::step_sync>("stepSync"),
+       InstanceMethod<&ModelObject::flush>("flush"),
+       InstanceMethod<&ModelObject::evaluate>("evaluate"),
+       InstanceMethod<&ModelObject::read_block>("readBlock"),
+       InstanceMethod<&ModelObject::memory>("memory"),
+       InstanceMethod<&ModelObject::dispose>("dispose"),
+       InstanceAccessor<&ModelObject::told<&Computer::device>>("device"),
+       InstanceAccessor<&ModelObject::told<&Computer::reason>>("deviceReason"),
+       InstanceAccessor<&ModelObject::told<&Computer::instruction_set>>("instructionSet"),
+       InstanceAccessor<&ModelObject::told<&Computer::threads>>("threads")});
 }
 
 // Made by `load` only, which hands over the engine.
@@ -424,30 +432,6 @@ Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) {
   engine_.reset();
   account(info.Env());
   return info.Env().Undefined();
-}
-
-Napi::Value ModelObject::device(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), engine()->computer.device);
-  });
-}
-
-Napi::Value ModelObject::device_reason(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), engine()->computer.reason);
-  });
-}
-
-Napi::Value ModelObject::instruction_set(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), engine()->computer.instruction_set);
-  });
-}
-
-Napi::Value ModelObject::threads(const Napi::CallbackInfo& info) {
-  return guarded(info, [&]() -> Napi::Value {
-    return Napi::Number::New(info.Env(), engine()->computer.threads);
-  });
 }
 
 }  // namespace nvium::binding

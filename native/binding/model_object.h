@@ -48,10 +48,9 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   Napi::Value read_block(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
-  Napi::Value device(const Napi::CallbackInfo& info);
-  Napi::Value device_reason(const Napi::CallbackInfo& info);
-  Napi::Value instruction_set(const Napi::CallbackInfo& info);
-  Napi::Value threads(const Napi::CallbackInfo& info);
+  // A member of Computer.
+  template <auto member>
+  Napi::Value told(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Engine> engine();  // throws when disposed
   void account(Napi::Env env);

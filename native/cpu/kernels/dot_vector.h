@@ -32,13 +32,9 @@ inline typename V::Float load_step(const std::byte* pair, uint32_t odd) {
 template <DType type>
 constexpr bool kKeepsWidened = type != DType::f32 && !(type == DType::bf16 && kBf16Pairs);
 
-// What a part of a chunk asks for ahead: `bytes` a pair, from `at` on, which moves by `step` a
-// pair. A part that is all of its chunk asks for two lines of every 128 bytes, or for one twice,
-// `second` bytes apart.
-struct Asks {
-  size_t bytes = 0;
-  bool alone = false;
-};
+// What a part of a chunk asks for ahead, `asked` bytes a pair from `at`, which moves by `step` a
+// pair. A part that is all of its chunk asks for as many as a pair has: of every 128 bytes two
+// lines, or one twice, `second` bytes apart.
 struct Ahead {
   const std::byte* at;
   size_t step;
@@ -48,7 +44,7 @@ struct Ahead {
 // `Rows` rows through `pairs` pairs of a chunk at `w`, outputs [0, kPassOutputs); `x` is the
 // chunk's operand of the first row. Where `Keeps`, the weights are left as floats at `kept`, as a
 // tile of f32 has them. (V is a parameter so that a set without pairs need not have them.)
-template <DType type, uint32_t Rows, Asks asks, bool Keeps, class V = Vector>
+template <DType type, uint32_t Rows, size_t asked, bool Keeps, class V = Vector>
 inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ahead ahead,
                       bool first, float* sums, uint32_t stride, float* kept) {
   constexpr uint32_t vectors = kPassOutputs / Vector::lanes;
@@ -63,9 +59,9 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
     for (uint32_t v = 0; v < vectors; v++) acc[r][v] = Vector::zero();
   }
   for (uint32_t p = 0; p < pairs; p++) {
-    if constexpr (asks.alone) {
+    if constexpr (asked == pair_bytes) {
 #pragma GCC unroll 2
-      for (size_t i = 0; i < asks.bytes; i += 128) {
+      for (size_t i = 0; i < asked; i += 128) {
         __builtin_prefetch(ahead.at + i, 0, 2);
         __builtin_prefetch(ahead.at + i + ahead.second, 0, 2);
         if constexpr (kPrefetchNear > 0) {
@@ -75,7 +71,7 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
       }
     } else {
 #pragma GCC unroll 2
-      for (size_t i = 0; i < asks.bytes; i += 64) __builtin_prefetch(ahead.at + i, 0, 2);
+      for (size_t i = 0; i < asked; i += 64) __builtin_prefetch(ahead.at + i, 0, 2);
     }
     ahead.at += ahead.step;
     if constexpr (type == DType::bf16 && kBf16Pairs) {
@@ -128,20 +124,20 @@ inline void dot_chunk(const std::byte* w, const std::byte* x, uint32_t pairs, Ah
 }
 
 // dot_chunk for the number of rows there are, at most kBlockRows.
-template <DType type, Asks asks, uint32_t Rows = kBlockRows>
+template <DType type, size_t asked, uint32_t Rows = kBlockRows>
 inline void dot_block(uint32_t rows, const std::byte* w, const std::byte* x, uint32_t pairs,
                       Ahead ahead, bool first, float* sums, uint32_t stride) {
   if constexpr (Rows > 1) {
     if (rows < Rows) {
-      return dot_block<type, asks, Rows - 1>(rows, w, x, pairs, ahead, first, sums, stride);
+      return dot_block<type, asked, Rows - 1>(rows, w, x, pairs, ahead, first, sums, stride);
     }
   }
-  dot_chunk<type, Rows, asks, false>(w, x, pairs, ahead, first, sums, stride, nullptr);
+  dot_chunk<type, Rows, asked, false>(w, x, pairs, ahead, first, sums, stride, nullptr);
 }
 
 // A chunk goes by in parts, a block of rows through a pass of outputs each, and each part asks for
 // its share of what lies ahead, so that memory is busy all the time.
-template <DType type, Asks asks>
+template <DType type, size_t asked>
 void dot_tile(const TileDot& t) {
   constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
@@ -154,7 +150,7 @@ void dot_tile(const TileDot& t) {
   for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
     const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
     const std::byte* w = t.tile + begin * pair_bytes;
-    Ahead ahead{asks.bytes == 0 ? w : t.ahead + begin * pair_bytes, pair_bytes / parts,
+    Ahead ahead{asked == 0 ? w : t.ahead + begin * pair_bytes, pair_bytes / parts,
                 prefetches_neighbour(t.group) ? size_t{0} : 64};
     for (uint32_t r = 0; r < t.group; r += kBlockRows) {
       const uint32_t block = t.group - r < kBlockRows ? t.group - r : kBlockRows;
@@ -163,13 +159,13 @@ void dot_tile(const TileDot& t) {
         const std::byte* here = w + n * output_bytes;
         float* sums = t.sums + r * t.stride + n;
         if (!kKeepsWidened<type> || t.group <= kBlockRows) {
-          dot_block<type, asks>(block, here, x, count, ahead, begin == 0, sums, t.stride);
+          dot_block<type, asked>(block, here, x, count, ahead, begin == 0, sums, t.stride);
         } else if (r == 0) {
-          dot_chunk<type, kBlockRows, asks, true>(here, x, count, ahead, begin == 0, sums, t.stride,
-                                                  kept + n);
+          dot_chunk<type, kBlockRows, asked, true>(here, x, count, ahead, begin == 0, sums,
+                                                   t.stride, kept + n);
         } else {
-          dot_block<DType::f32, asks>(block, reinterpret_cast<const std::byte*>(kept + n), x, count,
-                                      ahead, begin == 0, sums, t.stride);
+          dot_block<DType::f32, asked>(block, reinterpret_cast<const std::byte*>(kept + n), x,
+                                       count, ahead, begin == 0, sums, t.stride);
         }
         ahead.at += share;
       }
@@ -182,11 +178,11 @@ template <DType type>
 inline void dot_tile(const TileDot& t) {
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
   if (t.ahead == nullptr) {
-    dot_tile<type, Asks{}>(t);
+    dot_tile<type, 0>(t);
   } else if (kPassOutputs < kTileRows || t.group > kBlockRows) {
-    dot_tile<type, Asks{.bytes = pair_bytes / 2}>(t);
+    dot_tile<type, pair_bytes / 2>(t);
   } else {
-    dot_tile<type, Asks{.bytes = pair_bytes, .alone = true}>(t);
+    dot_tile<type, pair_bytes>(t);
   }
 }
 

@@ -70,7 +70,9 @@ void project_tiles(const Projection& p, const std::byte* operand, uint32_t first
       };
       for (uint32_t r = 0; r < group; r++) {
         const float* row = p.output + size_t(begin + r) * p.width + t * kTileRows;
-        for (uint32_t n = 0; n < tiles * kTileRows; n += 16) __builtin_prefetch(row + n, 1, 3);
+        for (uint32_t n = 0; n < tiles * kTileRows; n += 64 / sizeof(float)) {
+          __builtin_prefetch(row + n, 1, 3);
+        }
       }
       for (uint32_t i = 0; i < tiles; i++) {
         const size_t tile = t + i;

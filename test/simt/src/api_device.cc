@@ -115,17 +115,24 @@ cudaError_t attribute(int* value, cudaDeviceAttr a) {
   return cudaSuccess;
 }
 
+// What the driver answers without the device: a sticky error neither stops it nor shows in it, so a
+// dead device looks healthy until it is used.
+template <class F>
+cudaError_t api_of_driver(F body) {
+  std::lock_guard lock(api_mutex());
+  const cudaError_t gate = api_gate();
+  return config().driver != Driver::works ? api_result(gate) : body();
+}
+
 }  // namespace
 
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
-  // A sticky error does not hide the device.
-  std::lock_guard lock(api_mutex());
-  const cudaError_t gate = api_gate();
-  if (config().driver != Driver::works) return api_result(gate);
-  *count = 1;
-  return cudaSuccess;
+  return api_of_driver([&] {
+    *count = 1;
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaSetDevice(int device) {
@@ -142,25 +149,23 @@ cudaError_t cudaGetDevice(int* device) {
 cudaError_t cudaInitDevice(int device, unsigned, unsigned) { return cudaSetDevice(device); }
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
-  // A sticky error does not hide them either: a dead device looks healthy until it is used.
-  std::lock_guard lock(api_mutex());
-  const cudaError_t gate = api_gate();
-  if (config().driver != Driver::works) return api_result(gate);
-  if (device != 0) return api_result(cudaErrorInvalidDevice);
-  *p = {};
-  std::strcpy(p->name, "SIMT emulator");
-  p->major = kMajor;
-  p->minor = kMinor;
-  p->multiProcessorCount = config().multiprocessors;
-  p->warpSize = int(kWarpSize);
-  p->maxThreadsPerBlock = int(kMaxThreads);
-  p->maxThreadsPerMultiProcessor = 2048;
-  p->sharedMemPerBlock = 48 << 10;
-  p->sharedMemPerBlockOptin = kMaxShared;
-  p->sharedMemPerMultiprocessor = 228 << 10;
-  p->totalGlobalMem = config().device_memory;
-  p->unifiedAddressing = p->canMapHostMemory = p->cooperativeLaunch = 1;
-  return cudaSuccess;
+  return api_of_driver([&] {
+    if (device != 0) return api_result(cudaErrorInvalidDevice);
+    *p = {};
+    std::strcpy(p->name, "SIMT emulator");
+    p->major = kMajor;
+    p->minor = kMinor;
+    p->multiProcessorCount = config().multiprocessors;
+    p->warpSize = int(kWarpSize);
+    p->maxThreadsPerBlock = int(kMaxThreads);
+    p->maxThreadsPerMultiProcessor = 2048;
+    p->sharedMemPerBlock = 48 << 10;
+    p->sharedMemPerBlockOptin = kMaxShared;
+    p->sharedMemPerMultiprocessor = 228 << 10;
+    p->totalGlobalMem = config().device_memory;
+    p->unifiedAddressing = p->canMapHostMemory = p->cooperativeLaunch = 1;
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attr, int device) {

@@ -141,8 +141,8 @@ export class Model implements AsyncDisposable {
     };
   }
 
-  /** Text to tokens, with what the tokenizer puts around it. Throws ERR_NVIUM_TOKENIZER where the checkpoint has none. */
-  encode(text: string, options?: EncodeOptions): number[] {
+  /** Text to tokens, with what the tokenizer puts around it. Rejects with ERR_NVIUM_TOKENIZER where the checkpoint has none. */
+  async encode(text: string, options?: EncodeOptions): Promise<number[]> {
     return this.tokenizer.encode(text, options);
   }
 

@@ -26,7 +26,7 @@ async function chunks(options: GenerateOptions, prompt: string | number[] = PROM
 describe("generate", () => {
   it("gives the tokens a session of the same seed draws, and their text", async () => {
     const session = model.createSession({ seed: 3 });
-    session.append(model.encode(PROMPT));
+    session.append(await model.encode(PROMPT));
     const steps = [];
     for await (const step of session.decode(40)) steps.push(step);
     const result = await model.generate(PROMPT, fixed).result();
@@ -36,7 +36,7 @@ describe("generate", () => {
     expect(result).toMatchObject({
       finishReason: "length",
       seed: 3n,
-      promptTokens: model.encode(PROMPT),
+      promptTokens: await model.encode(PROMPT),
     });
     expect(result.stats).toEqual(session.stats());
     expect(result.stats.tokens).toBe(40);
@@ -69,7 +69,7 @@ describe("generate", () => {
 
   it("takes a text, its tokens or messages", async () => {
     const text = await model.generate(PROMPT, fixed).text();
-    expect(await model.generate(model.encode(PROMPT), fixed).text()).toBe(text);
+    expect(await model.generate(await model.encode(PROMPT), fixed).text()).toBe(text);
     // The demo has no chat template.
     await failure(
       "ERR_NVIUM_TOKENIZER",

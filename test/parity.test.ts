@@ -89,8 +89,8 @@ describe("the demo", () => {
     await model.dispose();
   });
 
-  it.each(prompts)("tokenizes text %i as they do", (i) => {
-    expect(model.encode(inputs[i]?.text ?? "")).toEqual(tokensOf(i));
+  it.each(prompts)("tokenizes text %i as they do", async (i) => {
+    expect(await model.encode(inputs[i]?.text ?? "")).toEqual(tokensOf(i));
   });
 
   it.each(prompts)("gives the authors' laws after prompt %i", async (i) => {
@@ -131,7 +131,7 @@ describe("the demo", () => {
 
   it("has the cross-entropy on the validation text that its card states", async () => {
     const text = readFileSync(`${directory}/validation.txt`, "utf8");
-    const tokens = model.encode(text, { addSpecialTokens: false });
+    const tokens = await model.encode(text, { addSpecialTokens: false });
     const windows = Array.from({ length: 131 }, (_, w) => tokens.slice(w * 256, (w + 1) * 256));
     expect(windows.at(-1)?.length).toBe(256);
     const { vocabSize: V, exits } = model.info;

@@ -50,7 +50,8 @@ function clock(native) {
 /** Two sessions of one seed take the same steps, one by stepSync and one by step. */
 async function measure(model, inside, busy) {
   const sessions = [0, 1].map(() => model.createSession({ seed: 1 }));
-  for (const session of sessions) session.append(model.encode("Once upon a time"));
+  const prompt = await model.encode("Once upon a time");
+  for (const session of sessions) session.append(prompt);
   const stop = busy ? occupy() : () => {};
   const [sync, async] = sessions;
   const samples = [];

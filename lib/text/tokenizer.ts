@@ -38,7 +38,7 @@ export interface Tokenizer {
    * Text to tokens. Special tokens spelled out in the text become those tokens. An unpaired surrogate counts as
    * U+FFFD, as it does in UTF-8.
    */
-  encode(text: string, options?: EncodeOptions): number[];
+  encode(text: string, options?: EncodeOptions): Promise<number[]>;
   /** Tokens to text. Bytes that are not UTF-8 read as U+FFFD. */
   decode(tokens: Iterable<number>, options?: DecodeOptions): string;
   /** Tokens to text as they come. */
@@ -121,7 +121,7 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
     bosToken: idOf(config.bos_token),
     eosToken: idOf(config.eos_token),
     specialTokens: special,
-    encode(text, options = {}) {
+    async encode(text, options = {}) {
       const { addSpecialTokens = true } = checkOptions(options);
       return encode(library, file, text, addSpecialTokens);
     },

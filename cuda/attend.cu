@@ -32,7 +32,7 @@ constexpr uint32_t kMostPairs = 128;      // of a walker
 constexpr uint32_t kMostGroupPairs = 64;  // of a block that walks alone
 constexpr uint32_t kWalkersPerProcessor = 4;
 
-template <DType kType>
+template <CacheType kType>
 __global__ void __launch_bounds__(kAppendThreads, 1) append_kernel(const AttendJob job) {
   const DeviceSpan span = job.spans[blockIdx.z];
   if (blockIdx.x >= span.end - span.begin) return;
@@ -109,7 +109,7 @@ __device__ __forceinline__ float merge(const Partials& partials, uint32_t pair, 
   return output / sum;
 }
 
-template <DType kType>
+template <CacheType kType>
 __global__ void __launch_bounds__(kAttendThreads, 2)
     attend_kernel(const AttendJob job, const uint32_t capacity) {
   NV_DYN_SMEM(shared);
@@ -154,7 +154,7 @@ struct Running {
         take(keep + capacity) {}
 };
 
-template <DType kType>
+template <CacheType kType>
 __global__ void __launch_bounds__(kAttendThreads, 1)
     walk_kernel(const AttendJob job, const uint32_t capacity) {
   NV_DYN_SMEM(shared);
@@ -198,7 +198,7 @@ uint32_t pairs_of(const AttendJob& job) {
 }
 
 // Whether attend_kernel can do the job.
-template <DType kType>
+template <CacheType kType>
 bool is_together(const AttendJob& job) {
   const uint32_t pairs = pairs_of(job);
   return pairs <= kMostPairs && job.span_count * job.shape.kv_heads <= kMostTickets &&
@@ -206,7 +206,7 @@ bool is_together(const AttendJob& job) {
          Attend<kType>::shared_bytes(job.shape.head_dim, pairs) <= kAttendBudget;
 }
 
-template <DType kType>
+template <CacheType kType>
 cudaError_t launch_together(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
   const uint32_t pairs = pairs_of(job);
   const uint32_t most =
@@ -219,18 +219,18 @@ cudaError_t launch_together(const Machine& machine, const AttendJob& job, cudaSt
 }
 
 // Of a block that walks alone.
-template <DType kType>
+template <CacheType kType>
 size_t walk_bytes(uint32_t dim, uint32_t capacity) {
   return Attend<kType>::shared_bytes(dim, capacity) + Running::bytes(dim, capacity);
 }
-template <DType kType>
+template <CacheType kType>
 uint32_t walk_capacity(uint32_t dim, uint32_t pairs) {
   uint32_t capacity = pairs < kMostGroupPairs ? pairs : kMostGroupPairs;
   while (capacity > 1 && walk_bytes<kType>(dim, capacity) > kAttendBudget) capacity--;
   return capacity;
 }
 
-template <DType kType>
+template <CacheType kType>
 cudaError_t launch_apart(const AttendJob& job, cudaStream_t stream) {
   const CacheShape& shape = job.shape;
   const uint32_t pairs = pairs_of(job), capacity = walk_capacity<kType>(shape.head_dim, pairs);
@@ -244,7 +244,7 @@ cudaError_t launch_apart(const AttendJob& job, cudaStream_t stream) {
                     {.shared = walk_bytes<kType>(shape.head_dim, capacity)}, job, capacity);
 }
 
-template <DType kType>
+template <CacheType kType>
 cudaError_t launch_attend(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
   return is_together<kType>(job) ? launch_together<kType>(machine, job, stream)
                                  : launch_apart<kType>(job, stream);
@@ -262,10 +262,10 @@ __global__ void __launch_bounds__(kEraseThreads, 1)
   std::byte* values = keys + shape.key_bytes();
   keys += slot / kTileRows * shape.key_tile_bytes();
   const auto clear = [&](std::byte* tile, size_t index) {
-    if (shape.type == DType::bf16) {
-      store_operand<DType::bf16>(tile, index, 0.0f);
+    if (shape.type == CacheType::bf16) {
+      store_operand<CacheType::bf16>(tile, index, 0.0f);
     } else {
-      store_operand<DType::f32>(tile, index, 0.0f);
+      store_operand<CacheType::f32>(tile, index, 0.0f);
     }
   };
   for (uint32_t d = threadIdx.x; d < shape.head_dim; d += kEraseThreads) {
@@ -278,28 +278,29 @@ __global__ void __launch_bounds__(kEraseThreads, 1)
 }  // namespace
 
 cudaError_t prepare_attention() {
-  cudaError_t error = nv::load(append_kernel<DType::bf16>, append_kernel<DType::f32>, erase_kernel);
+  cudaError_t error =
+      nv::load(append_kernel<CacheType::bf16>, append_kernel<CacheType::f32>, erase_kernel);
   const auto allow = [&](auto* kernel) {
     if (error != cudaSuccess) return;
     error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
                                  cudaFuncAttributeMaxDynamicSharedMemorySize, int(kAttendBudget));
   };
-  allow(attend_kernel<DType::bf16>);
-  allow(attend_kernel<DType::f32>);
-  allow(walk_kernel<DType::bf16>);
-  allow(walk_kernel<DType::f32>);
+  allow(attend_kernel<CacheType::bf16>);
+  allow(attend_kernel<CacheType::f32>);
+  allow(walk_kernel<CacheType::bf16>);
+  allow(walk_kernel<CacheType::f32>);
   return error;
 }
 
 size_t attend_scratch(const AttendJob& job) {
-  const bool together =
-      job.shape.type == DType::bf16 ? is_together<DType::bf16>(job) : is_together<DType::f32>(job);
+  const bool together = job.shape.type == CacheType::bf16 ? is_together<CacheType::bf16>(job)
+                                                          : is_together<CacheType::f32>(job);
   return together ? Partials::bytes(job, pairs_of(job)) : 0;
 }
 
 cudaError_t attend(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
-  return job.shape.type == DType::bf16 ? launch_attend<DType::bf16>(machine, job, stream)
-                                       : launch_attend<DType::f32>(machine, job, stream);
+  return job.shape.type == CacheType::bf16 ? launch_attend<CacheType::bf16>(machine, job, stream)
+                                           : launch_attend<CacheType::f32>(machine, job, stream);
 }
 
 cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* const* blocks,

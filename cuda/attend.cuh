@@ -28,9 +28,9 @@ constexpr uint32_t kAttendThreads = 256;
 constexpr uint32_t kSlabElements = 128;  // of a head, staged at a time: a chunk of the dot
 
 // Operands of keys' and values' type as words of shared memory: two bf16, or one float.
-template <DType kType>
+template <CacheType kType>
 struct Words {
-  static constexpr uint32_t kPerPair = kType == DType::bf16 ? 1 : 2;
+  static constexpr uint32_t kPerPair = kType == CacheType::bf16 ? 1 : 2;
   static constexpr uint32_t kSlab = kBlockPositions * kSlabElements / 2 * kPerPair;
 
   // A whole number of 16 bytes.
@@ -39,18 +39,18 @@ struct Words {
   }
 };
 
-template <DType kType>
+template <CacheType kType>
 __device__ __forceinline__ void store_operand(void* row, size_t index, float value) {
-  if constexpr (kType == DType::bf16) {
+  if constexpr (kType == CacheType::bf16) {
     static_cast<uint16_t*>(row)[index] = numerics::bf16_from_float(value);
   } else {
     static_cast<float*>(row)[index] = value;
   }
 }
 
-template <DType kType>
+template <CacheType kType>
 __device__ __forceinline__ float fma_pair(const uint32_t* column, const uint32_t* row, float sum) {
-  if constexpr (kType == DType::bf16) {
+  if constexpr (kType == CacheType::bf16) {
     sum = numerics::fma(bf16_high(column[0]), bf16_high(row[0]), sum);
     return numerics::fma(bf16_low(column[0]), bf16_low(row[0]), sum);
   } else {
@@ -61,7 +61,7 @@ __device__ __forceinline__ float fma_pair(const uint32_t* column, const uint32_t
 
 // Chains of one column of a staged tile with kCount rows of operands; `words` is a multiple of
 // Words::kPerPair.
-template <DType kType, int kCount>
+template <CacheType kType, int kCount>
 __device__ __forceinline__ void chains(const uint32_t* column, const uint32_t* rows,
                                        uint32_t row_words, uint32_t words, float (&sums)[kCount]) {
   constexpr uint32_t kPerPair = Words<kType>::kPerPair;
@@ -93,7 +93,7 @@ __device__ __forceinline__ void chains(const uint32_t* column, const uint32_t* r
 }
 
 // The same for the rows [first, last), `use(row, sum)` taking each chain's sum.
-template <DType kType, class Use>
+template <CacheType kType, class Use>
 __device__ __forceinline__ void each_chain(const uint32_t* column, const uint32_t* rows,
                                            uint32_t row_words, uint32_t words, uint32_t first,
                                            uint32_t last, const Use& use) {
@@ -112,7 +112,7 @@ __device__ __forceinline__ void each_chain(const uint32_t* column, const uint32_
 }
 
 // Appends the key and value of one row and kv head; threads share the elements.
-template <DType kType>
+template <CacheType kType>
 __device__ __forceinline__ void append(const AttendJob& job, const DeviceSpan& span, uint32_t i,
                                        uint32_t kv_head, uint32_t thread, uint32_t threads) {
   const CacheShape& shape = job.shape;
@@ -139,7 +139,7 @@ __device__ __forceinline__ void append(const AttendJob& job, const DeviceSpan& s
 }
 
 // A block's pairs, from the span's pair `first` on, and its shared memory.
-template <DType kType>
+template <CacheType kType>
 class Attend {
  public:
   using W = Words<kType>;

@@ -102,7 +102,7 @@ __device__ Key best_of_top(const float* logits, uint32_t vocab, const Draw& draw
   return mine;
 }
 
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 1)
     head_kernel(const Product p, const DrawBatch batch) {
   NV_DYN_SMEM(shared);
@@ -145,7 +145,7 @@ struct HeadLaunch {
   const DrawBatch& batch;
   cudaStream_t stream;
 
-  template <DType kType, int kRows>
+  template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const Grid grid = grid_of<kType, kRows>(machine, head);
     return nv::launch(head_kernel<kType, kRows>, grid.blocks(), grid.threads(), stream,
@@ -154,7 +154,7 @@ struct HeadLaunch {
 };
 
 struct Prepare {
-  template <DType kType, int kRows>
+  template <MatrixType kType, int kRows>
   cudaError_t run() const {
     return cudaFuncSetAttribute(reinterpret_cast<const void*>(head_kernel<kType, kRows>),
                                 cudaFuncAttributeMaxDynamicSharedMemorySize, int(kSharedMost));
@@ -165,7 +165,7 @@ struct Prepare {
 
 cudaError_t prepare_heads() { return for_every_shape(Prepare{}); }
 
-cudaError_t project_and_draw(const Machine& machine, DType type, const Product& head,
+cudaError_t project_and_draw(const Machine& machine, MatrixType type, const Product& head,
                              const DrawBatch& batch, cudaStream_t stream) {
   return for_shape(type, head.rows, HeadLaunch{machine, head, batch, stream});
 }

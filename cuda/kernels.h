@@ -48,12 +48,12 @@ cudaError_t prepare_heads();
 cudaError_t prepare_attention();
 cudaError_t prepare_tables();
 
-cudaError_t project(const Machine& machine, DType type, const Product& product,
+cudaError_t project(const Machine& machine, MatrixType type, const Product& product,
                     cudaStream_t stream);
 
 // Two projections in one launch, the second so small that one block does it: whichever block ends
 // last on the first. `tickets` are ceil(rows / 16) zeroed words, zero again afterwards.
-cudaError_t project_twice(const Machine& machine, DType type, const Product& first,
+cudaError_t project_twice(const Machine& machine, MatrixType type, const Product& first,
                           const Product& second, uint32_t* tickets, cudaStream_t stream);
 
 // The draws of up to 16 rows.
@@ -66,7 +66,7 @@ struct DrawBatch {
 
 // The head and the draw from its logits. Logits are stored if the product has an output, which it
 // must where a row asks for top-k.
-cudaError_t project_and_draw(const Machine& machine, DType type, const Product& head,
+cudaError_t project_and_draw(const Machine& machine, MatrixType type, const Product& head,
                              const DrawBatch& batch, cudaStream_t stream);
 
 // A span with its blocks in device memory.

@@ -10,7 +10,7 @@
 namespace nvium::cuda {
 namespace {
 
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 __device__ __forceinline__ void project_tiles(const Product& p, uint32_t pass, uint32_t first,
                                               uint32_t step, unsigned char* shared) {
   Pass<kType, kRows> work(p, pass * kRows, shared);
@@ -20,7 +20,7 @@ __device__ __forceinline__ void project_tiles(const Product& p, uint32_t pass, u
   });
 }
 
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 1)
     project_kernel(const Product p, const uint32_t passes) {
   NV_DYN_SMEM(shared);
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, 1)
                               shared);
 }
 
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 __global__ void __launch_bounds__(kMostWarps* kWarp, 1)
     project_twice_kernel(const Product first, const Product second, uint32_t* const tickets,
                          const uint32_t passes) {
@@ -43,7 +43,7 @@ struct ProjectLaunch {
   const Product& product;
   cudaStream_t stream;
 
-  template <DType kType, int kRows>
+  template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const Grid grid = grid_of<kType, kRows>(machine, product);
     return nv::launch(project_kernel<kType, kRows>, grid.blocks(), grid.threads(), stream,
@@ -57,7 +57,7 @@ struct TwiceLaunch {
   uint32_t* tickets;
   cudaStream_t stream;
 
-  template <DType kType, int kRows>
+  template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const Grid grid = grid_of<kType, kRows>(machine, first);
     return nv::launch(project_twice_kernel<kType, kRows>, grid.blocks(), grid.threads(), stream,
@@ -66,7 +66,7 @@ struct TwiceLaunch {
 };
 
 struct Prepare {
-  template <DType kType, int kRows>
+  template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const auto allow = [](auto* kernel) {
       return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
@@ -86,12 +86,12 @@ Product product_of(const Projection& p) {
 
 cudaError_t prepare_projections() { return for_every_shape(Prepare{}); }
 
-cudaError_t project(const Machine& machine, DType type, const Product& product,
+cudaError_t project(const Machine& machine, MatrixType type, const Product& product,
                     cudaStream_t stream) {
   return for_shape(type, product.rows, ProjectLaunch{machine, product, stream});
 }
 
-cudaError_t project_twice(const Machine& machine, DType type, const Product& first,
+cudaError_t project_twice(const Machine& machine, MatrixType type, const Product& first,
                           const Product& second, uint32_t* tickets, cudaStream_t stream) {
   return for_shape(type, first.rows, TwiceLaunch{machine, first, second, tickets, stream});
 }

@@ -31,13 +31,13 @@ namespace nvium::cuda {
 
 constexpr int kChunkPairs = numerics::kDotChunk / 2;
 
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 struct Tile {
-  static constexpr bool kHalfPairs = kType == DType::bf16;
-  static constexpr int kLaneRows = kType == DType::f16 ? 8 : 4;  // matrix rows of a lane
-  static constexpr int kLanes = int(kTileRows) / kLaneRows;      // that cover a step of K
-  static constexpr int kGroups = int(kWarp) / kLanes;            // chunks a warp has in flight
-  static constexpr int kLoads = kHalfPairs ? 1 : 2;              // of 16 bytes, a pair of K
+  static constexpr bool kHalfPairs = kType == MatrixType::bf16;
+  static constexpr int kLaneRows = kType == MatrixType::f16 ? 8 : 4;  // matrix rows of a lane
+  static constexpr int kLanes = int(kTileRows) / kLaneRows;           // that cover a step of K
+  static constexpr int kGroups = int(kWarp) / kLanes;                 // chunks a warp has in flight
+  static constexpr int kLoads = kHalfPairs ? 1 : 2;                   // of 16 bytes, a pair of K
   static constexpr int kStepBytes = kLanes * 16;
   static constexpr int kPairBytes = kStepBytes * kLoads;
   static constexpr int kPairWords = kHalfPairs ? kRows : 2 * kRows;  // operands of a pair of K
@@ -65,15 +65,15 @@ __device__ __forceinline__ int quad_at(int pair, int quad) {
 }
 
 // The weights of one pair of K for one lane's matrix rows, as floats.
-template <DType kType>
+template <MatrixType kType>
 __device__ __forceinline__ void widen(const uint4* loaded, int row, float* even, float* odd) {
   const auto word = [](const uint4& v, int i) {
     return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
   };
-  if constexpr (kType == DType::bf16) {
+  if constexpr (kType == MatrixType::bf16) {
     *even = bf16_low(word(loaded[0], row));
     *odd = bf16_high(word(loaded[0], row));
-  } else if constexpr (kType == DType::f32) {
+  } else if constexpr (kType == MatrixType::f32) {
     *even = numerics::from_bits(word(loaded[0], row));
     *odd = numerics::from_bits(word(loaded[1], row));
   } else {
@@ -84,7 +84,7 @@ __device__ __forceinline__ void widen(const uint4* loaded, int row, float* even,
 }
 
 // The operands of `pair` for all rows, as floats.
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 __device__ __forceinline__ void operands(const uint32_t* chunk, int pair, float* even, float* odd) {
   using T = Tile<kType, kRows>;
   uint32_t words[T::kPairWords];
@@ -114,7 +114,7 @@ __device__ __forceinline__ void operands(const uint32_t* chunk, int pair, float*
 }
 
 // One chunk's chains of a lane: `weights` points at the lane's 16 bytes of the chunk's first step.
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 __device__ __forceinline__ void chunk_sums(const std::byte* weights, const uint32_t* chunk,
                                            int pairs,
                                            float (&sums)[kRows][Tile<kType, kRows>::kLaneRows]) {
@@ -161,7 +161,7 @@ __device__ __forceinline__ void chunk_sums(const std::byte* weights, const uint3
 }
 
 // A pass of a block: up to kRows rows of a product from `first_row` on.
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 class Pass {
  public:
   using T = Tile<kType, kRows>;
@@ -183,7 +183,8 @@ class Pass {
                                       const Finish& finish) {
     const bool paired = p_.activation == Activation::swiglu;
     const uint32_t tiles = ceil_div(p_.width, kTileRows);
-    const size_t tile_bytes = size_t(even(p_.cols)) * (kType == DType::f32 ? 4 : 2) * kTileRows;
+    const size_t tile_bytes =
+        size_t(even(p_.cols)) * (kType == MatrixType::f32 ? 4 : 2) * kTileRows;
     const uint32_t chunks = ceil_div(p_.cols, uint32_t(numerics::kDotChunk));
     if (first >= tiles) return;
     if (p_.norm != nullptr) find_scales();
@@ -366,7 +367,7 @@ struct Grid {
 
 // Enough warps that each chunk of K has its slot, or as many as shared memory holds in equal
 // rounds.
-template <DType kType, int kRows>
+template <MatrixType kType, int kRows>
 Grid grid_of(const Machine& machine, const Product& p) {
   using T = Tile<kType, kRows>;
   const uint32_t chunks = ceil_div(p.cols, uint32_t(numerics::kDotChunk));
@@ -384,8 +385,8 @@ Grid grid_of(const Machine& machine, const Product& p) {
 
 // Calls launch.template run<type, rows>() with the number of rows a pass is compiled for.
 template <class Launch>
-cudaError_t for_shape(DType type, uint32_t rows, const Launch& launch) {
-  const auto with_rows = [&]<DType kType>() {
+cudaError_t for_shape(MatrixType type, uint32_t rows, const Launch& launch) {
+  const auto with_rows = [&]<MatrixType kType>() {
     if (rows == 1) return launch.template run<kType, 1>();
     if (rows == 2) return launch.template run<kType, 2>();
     if (rows <= 4) return launch.template run<kType, 4>();
@@ -393,12 +394,12 @@ cudaError_t for_shape(DType type, uint32_t rows, const Launch& launch) {
     return launch.template run<kType, 16>();
   };
   switch (type) {
-    case DType::bf16:
-      return with_rows.template operator()<DType::bf16>();
-    case DType::f16:
-      return with_rows.template operator()<DType::f16>();
-    case DType::f32:
-      return with_rows.template operator()<DType::f32>();
+    case MatrixType::bf16:
+      return with_rows.template operator()<MatrixType::bf16>();
+    case MatrixType::f16:
+      return with_rows.template operator()<MatrixType::f16>();
+    case MatrixType::f32:
+      return with_rows.template operator()<MatrixType::f32>();
   }
   return cudaErrorInvalidValue;
 }
@@ -406,7 +407,7 @@ cudaError_t for_shape(DType type, uint32_t rows, const Launch& launch) {
 // The same for every instance there is; stops at the first error.
 template <class Launch>
 cudaError_t for_every_shape(const Launch& launch) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (const uint32_t rows : {1, 2, 4, 8, 16}) {
       const cudaError_t error = for_shape(type, rows, launch);
       if (error != cudaSuccess) return error;

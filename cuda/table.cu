@@ -19,10 +19,10 @@ __global__ void __launch_bounds__(kThreads, 1)
     const size_t at = tile_index(table.type, token % kTileRows, c);
     float value;
     switch (table.type) {
-      case DType::bf16:
+      case MatrixType::bf16:
         value = numerics::bf16_to_float(reinterpret_cast<const uint16_t*>(tile)[at]);
         break;
-      case DType::f16:
+      case MatrixType::f16:
         value = numerics::f16_to_float(reinterpret_cast<const uint16_t*>(tile)[at]);
         break;
       default:

@@ -15,9 +15,18 @@
 
 namespace nvium {
 
-enum class DType : uint8_t { bf16, f16, f32 };
+// How a matrix is packed, what an activation becomes beside it, and what keys and values are kept
+// as. (How a file stores a tensor is StoredType, plan.h.)
+enum class MatrixType : uint8_t { bf16, f16, f32 };
+enum class OperandType : uint8_t { bf16, f32 };
+enum class CacheType : uint8_t { bf16, f32 };
 
-constexpr size_t bytes_of(DType type) { return type == DType::f32 ? 4 : 2; }
+constexpr size_t bytes_of(MatrixType type) { return type == MatrixType::f32 ? 4 : 2; }
+
+// bf16 alone rounds what it is multiplied with.
+constexpr OperandType operand_of(MatrixType type) {
+  return type == MatrixType::bf16 ? OperandType::bf16 : OperandType::f32;
+}
 
 // A weight tile is 32 output rows, K-major: bf16 [cols/2][32][2], f16 and f32 [cols][32]; rows and
 // columns are padded with zeros.
@@ -29,16 +38,25 @@ constexpr uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 constexpr uint32_t even(uint32_t n) { return (n + 1) & ~1u; }
 
 // Where element (row, k) of a tile lies, counted in elements.
-constexpr size_t tile_index(DType type, uint32_t row, uint32_t k) {
-  return type == DType::bf16 ? (size_t(k / 2) * kTileRows + row) * 2 + (k & 1)
-                             : size_t(k) * kTileRows + row;
+constexpr size_t tile_index(MatrixType type, uint32_t row, uint32_t k) {
+  return type == MatrixType::bf16 ? (size_t(k / 2) * kTileRows + row) * 2 + (k & 1)
+                                  : size_t(k) * kTileRows + row;
+}
+
+// Keys and values lie in tiles as a matrix of this type.
+constexpr MatrixType tiles_of(CacheType type) {
+  return type == CacheType::bf16 ? MatrixType::bf16 : MatrixType::f32;
+}
+constexpr size_t bytes_of(CacheType type) { return bytes_of(tiles_of(type)); }
+constexpr size_t tile_index(CacheType type, uint32_t row, uint32_t k) {
+  return tile_index(tiles_of(type), row, k);
 }
 
 struct Matrix {
   const std::byte* tiles = nullptr;
   uint32_t rows = 0;
   uint32_t cols = 0;
-  DType type = DType::f32;
+  MatrixType type = MatrixType::f32;
 
   constexpr uint32_t tile_count() const { return ceil_div(rows, kTileRows); }
   constexpr size_t tile_bytes() const { return size_t(even(cols)) * kTileRows * bytes_of(type); }
@@ -77,7 +95,7 @@ struct CacheShape {
   uint32_t heads = 0;
   uint32_t kv_heads = 0;
   uint32_t head_dim = 0;
-  DType type = DType::f32;
+  CacheType type = CacheType::f32;
 
   constexpr size_t key_tile_bytes() const {
     return size_t(even(head_dim)) * kTileRows * bytes_of(type);

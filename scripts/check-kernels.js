@@ -38,12 +38,16 @@ const folder = mkdtempSync(join(tmpdir(), "nvium-kernels-"));
 const problems = [];
 const bounds = new Map();
 
+/** The enumerations of native/backend.h, in order. */
+const TYPES = { MatrixType: ["bf16", "f16", "f32"], CacheType: ["bf16", "f32"] };
+
 /** Reads a mangled kernel name: "project_kernel bf16, 16 rows". */
 function readable(mangled) {
   const [text = mangled] = spawnSync("c++filt", [mangled], { encoding: "utf8" }).stdout.split("\n");
   const name = /(\w+_kernel)/.exec(text)?.[1] ?? text;
   const parameters = /_kernel<([^>]*)>/.exec(text)?.[1] ?? "";
-  const type = ["bf16", "f16", "f32"][Number(/DType\)(\d)/.exec(parameters)?.[1] ?? Number.NaN)];
+  const [, kind = "", index = ""] = /(\w+Type)\)(\d)/.exec(parameters) ?? [];
+  const type = TYPES[kind]?.[Number(index)];
   const rows = /,\s*\(?(?:int\))?(\d+)/.exec(parameters)?.[1];
   return [name, type, rows && `${rows} ${rows === "1" ? "row" : "rows"}`].filter(Boolean).join(" ");
 }

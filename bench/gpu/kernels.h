@@ -74,7 +74,7 @@ class Kernels {
     for (const uint32_t k : {1, 16}) draw(k, 40);
     const double embed = each(100, [&](uint32_t i) {
       const uint32_t token = i * 7919 % shape_.vocab;
-      backend_.embed(pool_.matrix({nullptr, shape_.vocab, shape_.hidden, DType::bf16}, 0),
+      backend_.embed(pool_.matrix({nullptr, shape_.vocab, shape_.hidden, MatrixType::bf16}, 0),
                      {&token, 1}, output_.floats());
     });
     add("exits", Row().add("kernel", "embedding, no wait").add("rows", 1), 2.0 * shape_.hidden,
@@ -85,7 +85,8 @@ class Kernels {
   }
 
   void attention(uint32_t context) {
-    const CacheShape cache{shape_.layers, shape_.heads, shape_.heads, shape_.head_dim, DType::bf16};
+    const CacheShape cache{shape_.layers, shape_.heads, shape_.heads, shape_.head_dim,
+                           CacheType::bf16};
     const uint32_t count = ceil_div(context + kMostRows, kBlockPositions);
     const Buffer memory = device_.random(count * cache.block_bytes());
     std::vector<std::byte*> blocks;
@@ -129,7 +130,7 @@ class Kernels {
   }
 
   void product(const std::string& name, Projection p, uint32_t rows, uint32_t cols) {
-    const Matrix m{nullptr, rows, cols, DType::bf16};
+    const Matrix m{nullptr, rows, cols, MatrixType::bf16};
     const uint32_t count = device_.quick ? 1 : pool_.count(m);
     p.input = input_.floats();
     p.output = output_.floats();
@@ -151,8 +152,8 @@ class Kernels {
 
   void route(uint32_t k) {
     const uint32_t d = shape_.hidden, inner = d * 2 / 3;
-    const Matrix fc1{nullptr, inner, d, DType::bf16}, fc2{nullptr, d, inner, DType::bf16},
-        head{nullptr, 2, d, DType::bf16};
+    const Matrix fc1{nullptr, inner, d, MatrixType::bf16}, fc2{nullptr, d, inner, MatrixType::bf16},
+        head{nullptr, 2, d, MatrixType::bf16};
     float logits[2 * kMostRows];
     const double seconds = each(30, [&](uint32_t i) {
       const Router router{norm_.floats(),
@@ -169,7 +170,7 @@ class Kernels {
   }
 
   void draw(uint32_t k, uint32_t top_k) {
-    const Matrix head{nullptr, shape_.vocab, shape_.hidden, DType::bf16};
+    const Matrix head{nullptr, shape_.vocab, shape_.hidden, MatrixType::bf16};
     const std::vector<Draw> draws(k, Draw{1, top_k, 7, 8, 9});
     uint32_t tokens[kMostRows];
     const double seconds = each(20, [&](uint32_t i) {

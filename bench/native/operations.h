@@ -47,7 +47,7 @@ class Pool {
   }
 
   Matrix matrix(uint32_t rows, uint32_t cols) {
-    Matrix m{nullptr, rows, cols, DType::bf16};
+    Matrix m{nullptr, rows, cols, MatrixType::bf16};
     m.tiles = next(m.bytes());
     return m;
   }
@@ -143,7 +143,7 @@ class Operations {
   void make_cache() {
     cache_.heads = cache_.kv_heads = shape_.heads;
     cache_.head_dim = shape_.head_dim;
-    cache_.type = DType::bf16;
+    cache_.type = CacheType::bf16;
     cache_.layers = uint32_t(Pool::kBytes / (kBlocks * cache_.layer_bytes())) + 1;
     keys_ = Buffer(backend_, kBlocks * cache_.block_bytes());
     for (size_t at = 0; at < keys_.bytes(); at += Pool::kBytes) {
@@ -198,7 +198,7 @@ class Operations {
   Operation embed(uint32_t rows) {
     const uint32_t d = shape_.hidden, vocab = shape_.vocab;
     return {"embed", double(rows) * d * 2, false, [=, this] {
-              const Matrix table{pool_.data(), vocab, d, DType::bf16};
+              const Matrix table{pool_.data(), vocab, d, MatrixType::bf16};
               uint32_t tokens[kMostRows];
               for (uint32_t r = 0; r < rows; r++) tokens[r] = (token_ += 7919) % vocab;
               backend_.embed(table, {tokens, rows}, output_.floats());

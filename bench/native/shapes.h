@@ -58,7 +58,7 @@ inline Plan make_plan(const Shape& s) {
   plan.rotary_theta = 10000;
   plan.files = {"generated"};
   const auto tensor = [&](const std::string& name, uint32_t rows, uint32_t cols) {
-    plan.tensors.push_back({name, 0, 0, rows, cols, DType::bf16});
+    plan.tensors.push_back({name, 0, 0, rows, cols, StoredType::bf16});
     return TensorIndex(plan.tensors.size() - 1);
   };
   const uint32_t d = s.hidden, width = s.heads * s.head_dim;

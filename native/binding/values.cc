@@ -48,11 +48,11 @@ auto list(const Napi::Object& parent, const char* name, const Read& read) {
   return result;
 }
 
-DType type_of(const Napi::Object& object, const char* name) {
+StoredType type_of(const Napi::Object& object, const char* name) {
   const std::string type = string(object, name);
-  if (type == "bf16") return DType::bf16;
-  if (type == "f16") return DType::f16;
-  if (type == "f32") return DType::f32;
+  if (type == "bf16") return StoredType::bf16;
+  if (type == "f16") return StoredType::f16;
+  if (type == "f32") return StoredType::f32;
   wrong(name, "an element type");
 }
 

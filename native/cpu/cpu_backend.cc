@@ -28,11 +28,11 @@ void read_row(const Matrix& m, uint32_t row, const Widen& widen, float* output) 
 
 void read_row(const Matrix& m, uint32_t row, float* output) {
   switch (m.type) {
-    case DType::bf16:
+    case MatrixType::bf16:
       return read_row<uint16_t>(m, row, numerics::bf16_to_float, output);
-    case DType::f16:
+    case MatrixType::f16:
       return read_row<uint16_t>(m, row, numerics::f16_to_float, output);
-    case DType::f32:
+    case MatrixType::f32:
       return read_row<float>(
           m, row, [](float x) { return x; }, output);
   }
@@ -110,7 +110,8 @@ std::byte* CpuBackend::pack(const Projection& p, size_t more) {
   const Matrix& m = *p.matrix;
   const size_t bytes = operand_bytes(p.rows, m.cols);
   std::byte* operand = scratch(bytes + more);
-  const Pack pack{m.type, p.input, p.norm, p.epsilon, p.normed, p.rows, m.cols, operand};
+  const Pack pack{operand_of(m.type), p.input, p.norm, p.epsilon,
+                  p.normed,           p.rows,  m.cols, operand};
   share(p.rows, kLeastRows,
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });
   return operand;

@@ -25,7 +25,7 @@ constexpr size_t operand_bytes(uint32_t rows, uint32_t cols) {
 }
 
 struct Pack {
-  DType type;
+  OperandType type;
   const float* input;  // [rows, cols]
   const float* norm;   // [cols] or null: RMSNorm first
   float epsilon;

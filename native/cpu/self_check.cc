@@ -42,8 +42,8 @@ std::vector<float> sample(uint32_t stream, size_t count) {
   return values;
 }
 
-void put(std::byte* at, DType type, size_t index, float value) {
-  if (type == DType::f32) {
+void put(std::byte* at, MatrixType type, size_t index, float value) {
+  if (type == MatrixType::f32) {
     reinterpret_cast<float*>(at)[index] = value;
   } else {
     // As an f16 pattern the upper half of a float is some other finite number, which serves as
@@ -57,10 +57,10 @@ void put(std::byte* at, DType type, size_t index, float value) {
 class Results {
  public:
   explicit Results(const Kernels& kernels) : kernels_(kernels) {
-    projection(DType::bf16, Activation::gelu);
-    projection(DType::f16, Activation::silu);
-    projection(DType::f32, Activation::swiglu);
-    for (const DType type : {DType::bf16, DType::f32}) attention(type);
+    projection(MatrixType::bf16, Activation::gelu);
+    projection(MatrixType::f16, Activation::silu);
+    projection(MatrixType::f32, Activation::swiglu);
+    for (const CacheType type : {CacheType::bf16, CacheType::f32}) attention(type);
     draws();
     mixture();
   }
@@ -81,7 +81,7 @@ class Results {
   // Every number of rows up to 15 may be code of its own: up to eight share a load, and more go by
   // in blocks, the first of which may leave its weights to the others. Two chunks of columns, the
   // second one odd.
-  void projection(DType type, Activation activation) {
+  void projection(MatrixType type, Activation activation) {
     const uint32_t most = 15, cols = 131, width = 20;
     const bool paired = activation == Activation::swiglu;
     Matrix m{nullptr, kTileRows * (paired ? 2 : 1), cols, type};
@@ -95,7 +95,7 @@ class Results {
       const bool last = rows == most;
       std::vector<float> output(rows * width), normed(last ? rows * cols : 0);
       const Block operand(operand_bytes(rows, cols));
-      kernels_.pack({type, input.data(), last ? norm.data() : nullptr, 1e-6f,
+      kernels_.pack({operand_of(type), input.data(), last ? norm.data() : nullptr, 1e-6f,
                      last ? normed.data() : nullptr, rows, cols, operand.data()},
                     0, rows);
       kernels_.project({.matrix = &m,
@@ -114,7 +114,7 @@ class Results {
 
   // Positions on both sides of a block's end, two query heads on one key head. The rows before the
   // span are only appended.
-  void attention(DType type) {
+  void attention(CacheType type) {
     const CacheShape shape{1, 2, 1, 24, type};
     const uint32_t length = 67, first = 62;
     Block one(shape.block_bytes()), other(shape.block_bytes());

@@ -7,9 +7,9 @@ namespace {
 
 CacheShape cache_shape(const Plan& plan) {
   // Keys and values follow the type of k_proj: bf16, else f32.
-  const DType key = plan.tensors[plan.layer_plans[0].key].type;
+  const StoredType key = plan.tensors[plan.layer_plans[0].key].type;
   return {plan.layers, plan.heads, plan.kv_heads, plan.head_dim,
-          key == DType::bf16 ? DType::bf16 : DType::f32};
+          key == StoredType::bf16 ? CacheType::bf16 : CacheType::f32};
 }
 
 }  // namespace

@@ -13,13 +13,18 @@
 
 namespace nvium {
 
+// Element type of a tensor in its file.
+enum class StoredType : uint8_t { bf16, f16, f32 };
+
+constexpr size_t bytes_of(StoredType type) { return type == StoredType::f32 ? 4 : 2; }
+
 struct TensorPlan {
   std::string name;
   uint32_t file = 0;
   uint64_t offset = 0;
   uint32_t rows = 0;
   uint32_t cols = 0;
-  DType type = DType::f32;
+  StoredType type = StoredType::f32;
 
   size_t row_bytes() const { return cols * bytes_of(type); }
   size_t bytes() const { return rows * row_bytes(); }

@@ -38,8 +38,8 @@ struct Item {
 }
 
 // Checks `count` elements and flushes subnormals, in place. f16 converts exactly and is left alone.
-bool clean(DType type, size_t count, std::byte* data) {
-  if (type == DType::f32) {
+bool clean(StoredType type, size_t count, std::byte* data) {
+  if (type == StoredType::f32) {
     float* values = reinterpret_cast<float*>(data);
     for (size_t i = 0; i < count; i++) {
       if (!numerics::is_finite(values[i])) return false;
@@ -49,7 +49,7 @@ bool clean(DType type, size_t count, std::byte* data) {
   }
   uint16_t* values = reinterpret_cast<uint16_t*>(data);
   for (size_t i = 0; i < count; i++) {
-    if (type == DType::bf16) {
+    if (type == StoredType::bf16) {
       if (!numerics::is_finite_bf16(values[i])) return false;
       values[i] = numerics::flush_subnormal_bf16(values[i]);
     } else if (!numerics::is_finite_f16(values[i])) {
@@ -59,32 +59,44 @@ bool clean(DType type, size_t count, std::byte* data) {
   return true;
 }
 
-float widen(DType type, const std::byte* at) {
+float widen(StoredType type, const std::byte* at) {
   uint16_t half;
   float single;
   std::memcpy(&half, at, 2);
   switch (type) {
-    case DType::bf16:
+    case StoredType::bf16:
       return numerics::bf16_to_float(half);
-    case DType::f16:
+    case StoredType::f16:
       return numerics::f16_to_float(half);
-    case DType::f32:
+    case StoredType::f32:
       break;
   }
   std::memcpy(&single, at, 4);
   return single;
 }
 
+MatrixType packed_as(StoredType type) {
+  switch (type) {
+    case StoredType::bf16:
+      return MatrixType::bf16;
+    case StoredType::f16:
+      return MatrixType::f16;
+    case StoredType::f32:
+      break;
+  }
+  return MatrixType::f32;
+}
+
 // Puts row-major row `data` into row `row` of a tile.
-void place(DType type, uint32_t row, uint32_t cols, const std::byte* data, std::byte* tile) {
+void place(MatrixType type, uint32_t row, uint32_t cols, const std::byte* data, std::byte* tile) {
   const size_t size = bytes_of(type);
-  if (type == DType::bf16) {
+  if (type == MatrixType::bf16) {
     uint32_t* out = reinterpret_cast<uint32_t*>(tile) + row;
     for (uint32_t p = 0; p < cols / 2; p++) std::memcpy(out + p * kTileRows, data + p * 4, 4);
     if (cols & 1) {
       std::memcpy(tile + tile_index(type, row, cols - 1) * size, data + (cols - 1) * size, size);
     }
-  } else if (type == DType::f16) {
+  } else if (type == MatrixType::f16) {
     uint16_t* out = reinterpret_cast<uint16_t*>(tile) + row;
     for (uint32_t k = 0; k < cols; k++) std::memcpy(out + k * kTileRows, data + k * 2, 2);
   } else {
@@ -188,7 +200,7 @@ class Loader {
     for (const Part& part : parts) {
       rows = std::max(rows, part.row(plan_.tensors[part.tensor].rows - 1) + 1);
     }
-    m = Matrix{nullptr, rows, first.cols, first.type};
+    m = Matrix{nullptr, rows, first.cols, packed_as(first.type)};
     items_.push_back({take(m.bytes()), std::move(parts), &m, nullptr});
   }
 

@@ -31,7 +31,7 @@ std::string failure_of(const Job& job) {
 
 // More than the buffer of uploads holds: it grows, and either of its halves is refused.
 TEST(an_upload_that_found_no_memory_succeeds_when_there_is_some) {
-  const CacheShape shape{1, 1, 1, 32, DType::f32};  // without padding, which erase leaves
+  const CacheShape shape{1, 1, 1, 32, CacheType::f32};  // without padding, which erase leaves
   for (const uint64_t refused : {0, 1}) {
     on_emulator("upload", schedules(false).front(), [&](Backend& backend) {
       backend.enter([&] {
@@ -64,7 +64,7 @@ TEST(a_job_after_one_that_failed_sees_nothing_of_it) {
         Stored head;
         Buffer input, logits, ones;
         backend.enter([&] {
-          head = random_matrix(backend, random, DType::bf16, vocab, cols);
+          head = random_matrix(backend, random, MatrixType::bf16, vocab, cols);
           input = on_device(backend, random.values(size_t(rows) * cols));
           logits = Buffer(backend, size_t(rows) * vocab * 4);
           ones = on_device(backend, std::vector<float>(10, 1.0f));

@@ -8,12 +8,12 @@ using namespace equality;
 
 namespace {
 
-const char* name_of(DType type) {
-  return type == DType::bf16 ? "bf16" : type == DType::f16 ? "f16" : "f32";
+const char* name_of(MatrixType type) {
+  return type == MatrixType::bf16 ? "bf16" : type == MatrixType::f16 ? "f16" : "f32";
 }
 
 struct Shape {
-  DType type;
+  MatrixType type;
   uint32_t rows, cols, width;
   bool norm, normed, bias, residual;
   Activation activation;
@@ -61,7 +61,7 @@ void compare(const Shape& shape, uint32_t seed, bool all = false) {
 }  // namespace
 
 TEST(projections_of_every_row_count) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     Random random(11);
     for (uint32_t rows = 1; rows <= 17; rows++) {
       const bool norm = random.coin();
@@ -73,7 +73,7 @@ TEST(projections_of_every_row_count) {
 }
 
 TEST(projections_with_all_that_surrounds_them) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (int activation = 0; activation < 4; activation++) {
       compare({type, 3, 260, 40, true, true, true, true, Activation(activation)}, 5, true);
     }
@@ -81,20 +81,20 @@ TEST(projections_with_all_that_surrounds_them) {
 }
 
 TEST(more_rows_than_a_pass) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     compare({type, 33, 150, 40, true, true, false, true, Activation::none}, 7);
   }
 }
 
 TEST(more_chunks_than_a_block_has_slots) {
-  compare({DType::bf16, 2, 4500, 33, false, false, true, false, Activation::silu}, 3);
-  compare({DType::bf16, 16, 2000, 33, true, false, false, false, Activation::swiglu}, 3);
-  compare({DType::f32, 16, 1300, 65, true, false, false, true, Activation::none}, 3);
-  compare({DType::f16, 9, 1700, 40, false, false, false, false, Activation::gelu}, 3);
+  compare({MatrixType::bf16, 2, 4500, 33, false, false, true, false, Activation::silu}, 3);
+  compare({MatrixType::bf16, 16, 2000, 33, true, false, false, false, Activation::swiglu}, 3);
+  compare({MatrixType::f32, 16, 1300, 65, true, false, false, true, Activation::none}, 3);
+  compare({MatrixType::f16, 9, 1700, 40, false, false, false, false, Activation::gelu}, 3);
 }
 
 TEST(one_column_and_one_output) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (const uint32_t cols : {1u, 2u, 127u, 128u, 129u, 256u}) {
       compare({type, 1, cols, 1, true, true, true, true, Activation::none}, cols);
     }
@@ -104,7 +104,7 @@ TEST(one_column_and_one_output) {
 // Subnormal operands and results are zeros everywhere. All of these products and sums are exact, so
 // that it cannot matter when a device decides that a result is too small.
 TEST(values_around_the_smallest_normal_number) {
-  for (const DType type : {DType::bf16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f32}) {
     same_on_both(std::string("small ") + name_of(type), [&](Backend& b) {
       const uint32_t cols = 64, width = 40;
       Random random(13);
@@ -121,7 +121,7 @@ TEST(values_around_the_smallest_normal_number) {
         const float w = weights[random.below(5)];
         std::byte* at = tiles.data() + r / kTileRows * m.tile_bytes();
         const size_t index = tile_index(type, r % kTileRows, random.below(cols));
-        if (type == DType::f32) {
+        if (type == MatrixType::f32) {
           reinterpret_cast<float*>(at)[index] = w;
         } else {
           reinterpret_cast<uint16_t*>(at)[index] = numerics::bf16_from_float(w);
@@ -213,14 +213,14 @@ void compare(const char* what, const Sizes& sizes, bool all = false) {
 }  // namespace
 
 TEST(attention_over_spans_of_several_sequences) {
-  compare("f32, 24", {{2, 4, 2, 24, DType::f32}, {{0, 5}, {63, 2}, {70, 1}, {130, 3}}}, true);
-  compare("bf16, 32", {{1, 6, 3, 32, DType::bf16}, {{0, 1}, {64, 1}, {0, 16}, {10, 7}}}, true);
-  compare("bf16, 6", {{2, 2, 1, 6, DType::bf16}, {{3, 2}, {61, 9}}});
+  compare("f32, 24", {{2, 4, 2, 24, CacheType::f32}, {{0, 5}, {63, 2}, {70, 1}, {130, 3}}}, true);
+  compare("bf16, 32", {{1, 6, 3, 32, CacheType::bf16}, {{0, 1}, {64, 1}, {0, 16}, {10, 7}}}, true);
+  compare("bf16, 6", {{2, 2, 1, 6, CacheType::bf16}, {{3, 2}, {61, 9}}});
 }
 
 TEST(attention_of_more_pairs_than_a_block_holds) {
-  compare("bf16, 16", {{1, 40, 1, 16, DType::bf16}, {{0, 9}, {3, 1}}});
-  compare("f32, 128", {{1, 2, 1, 128, DType::f32}, {{0, 70}, {66, 40}}});
+  compare("bf16, 16", {{1, 40, 1, 16, CacheType::bf16}, {{0, 9}, {3, 1}}});
+  compare("f32, 128", {{1, 2, 1, 128, CacheType::f32}, {{0, 70}, {66, 40}}});
 }
 
 namespace {
@@ -238,8 +238,8 @@ Bytes attend_far(Backend& backend, const Sizes& sizes, uint32_t seed) {
     const uint32_t end = before + count, needed = ceil_div(end, kBlockPositions);
     Bytes bytes(needed * shape.block_bytes());
     for (size_t i = 0; i < bytes.size(); i += bytes_of(shape.type)) {
-      const uint32_t value =
-          shape.type == DType::bf16 ? random.half(DType::bf16) : numerics::bits(random.value());
+      const uint32_t value = shape.type == CacheType::bf16 ? random.half(MatrixType::bf16)
+                                                           : numerics::bits(random.value());
       std::memcpy(&bytes[i], &value, bytes_of(shape.type));
     }
     memory.push_back(on_device(backend, bytes));
@@ -274,19 +274,20 @@ TEST(attention_far_into_a_context) {
   same_on_both(
       "f32, 8",
       [](Backend& b) {
-        Bytes bytes = attend_far(b, {{2, 4, 2, 8, DType::f32}, {{2109, 5}, {70, 1}, {700, 9}}}, 3);
-        append(bytes, attend_far(b, {{1, 1, 1, 8, DType::f32}, {{200, 1}}}, 4));
-        append(bytes, attend_far(b, {{1, 1, 1, 8, DType::f32}, {{4157, 70}}}, 5));
+        Bytes bytes =
+            attend_far(b, {{2, 4, 2, 8, CacheType::f32}, {{2109, 5}, {70, 1}, {700, 9}}}, 3);
+        append(bytes, attend_far(b, {{1, 1, 1, 8, CacheType::f32}, {{200, 1}}}, 4));
+        append(bytes, attend_far(b, {{1, 1, 1, 8, CacheType::f32}, {{4157, 70}}}, 5));
         return bytes;
       },
       true);
   same_on_both("bf16, 40", [](Backend& b) {
-    return attend_far(b, {{1, 2, 1, 40, DType::bf16}, {{2047, 2}, {640, 64}, {5, 1}}}, 6);
+    return attend_far(b, {{1, 2, 1, 40, CacheType::bf16}, {{2047, 2}, {640, 64}, {5, 1}}}, 6);
   });
 }
 
 TEST(attention_keeps_to_its_scratch_memory) {
-  cuda::AttendJob job{.shape = {48, 12, 12, 128, DType::bf16}};
+  cuda::AttendJob job{.shape = {48, 12, 12, 128, CacheType::bf16}};
   size_t least = SIZE_MAX, most = 0;
   for (const uint32_t spans : {1, 4, 64}) {
     for (const uint32_t rows : {1, 16, 128}) {
@@ -302,14 +303,14 @@ TEST(attention_keeps_to_its_scratch_memory) {
 }
 
 TEST(attention_with_wide_heads) {
-  compare("f32, 160", {{1, 2, 2, 160, DType::f32}, {{5, 2}, {64, 2}}});
-  compare("bf16, 264", {{1, 2, 1, 264, DType::bf16}, {{5, 2}, {65, 1}}});
+  compare("f32, 160", {{1, 2, 2, 160, CacheType::f32}, {{5, 2}, {64, 2}}});
+  compare("bf16, 264", {{1, 2, 1, 264, CacheType::bf16}, {{5, 2}, {65, 1}}});
 }
 
 namespace {
 
-Bytes route(Backend& backend, DType type, DType head_type, uint32_t rows, uint32_t block_count,
-            uint32_t seed) {
+Bytes route(Backend& backend, MatrixType type, MatrixType head_type, uint32_t rows,
+            uint32_t block_count, uint32_t seed) {
   Random random(seed);
   const uint32_t hidden = 70, inner = 40, outer = 150;
   std::vector<Stored> kept;
@@ -318,7 +319,7 @@ Bytes route(Backend& backend, DType type, DType head_type, uint32_t rows, uint32
     vectors.push_back(on_device(backend, random.values(n)));
     return vectors.back().floats();
   };
-  const auto matrix = [&](DType t, uint32_t r, uint32_t c) {
+  const auto matrix = [&](MatrixType t, uint32_t r, uint32_t c) {
     kept.push_back(random_matrix(backend, random, t, r, c));
     return kept.back().matrix;
   };
@@ -348,7 +349,7 @@ Bytes route(Backend& backend, DType type, DType head_type, uint32_t rows, uint32
 }  // namespace
 
 TEST(routers) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (const uint32_t rows : {1u, 3u, 16u, 20u}) {
       same_on_both(
           std::string("router ") + name_of(type) + " " + std::to_string(rows),
@@ -356,14 +357,14 @@ TEST(routers) {
     }
   }
   same_on_both("router of two blocks",
-               [](Backend& b) { return route(b, DType::bf16, DType::bf16, 2, 2, 9); });
+               [](Backend& b) { return route(b, MatrixType::bf16, MatrixType::bf16, 2, 2, 9); });
   same_on_both("router with another head",
-               [](Backend& b) { return route(b, DType::bf16, DType::f32, 2, 1, 9); });
+               [](Backend& b) { return route(b, MatrixType::bf16, MatrixType::f32, 2, 1, 9); });
 }
 
 namespace {
 
-Bytes draw(Backend& backend, DType type, uint32_t rows, uint32_t vocab, uint32_t seed,
+Bytes draw(Backend& backend, MatrixType type, uint32_t rows, uint32_t vocab, uint32_t seed,
            bool ties = false, bool spoil = false) {
   Random random(seed);
   const uint32_t cols = 24;
@@ -399,7 +400,7 @@ Bytes draw(Backend& backend, DType type, uint32_t rows, uint32_t vocab, uint32_t
 }  // namespace
 
 TEST(draws) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (const uint32_t rows : {1u, 2u, 5u, 18u}) {
       same_on_both(
           std::string("draw ") + name_of(type) + " " + std::to_string(rows),
@@ -413,13 +414,14 @@ TEST(draws) {
 TEST(logits_are_divided_by_the_temperature) {
   same_on_both("quotients", [](Backend& b) {
     const uint32_t vocab = 64, rows = 16;
-    Matrix m{nullptr, vocab, 2, DType::f32};
+    Matrix m{nullptr, vocab, 2, MatrixType::f32};
     Bytes tiles(m.bytes());
     for (uint32_t v = 0; v < vocab; v++) {
       std::byte* tile = tiles.data() + v / kTileRows * m.tile_bytes();
       float* at = reinterpret_cast<float*>(tile);
-      at[tile_index(DType::f32, v % kTileRows, 0)] = 0x1.8p+30f + 128.0f * float(v * 27 % vocab);
-      at[tile_index(DType::f32, v % kTileRows, 1)] = 128.0f;
+      at[tile_index(MatrixType::f32, v % kTileRows, 0)] =
+          0x1.8p+30f + 128.0f * float(v * 27 % vocab);
+      at[tile_index(MatrixType::f32, v % kTileRows, 1)] = 128.0f;
     }
     const Buffer on = on_device(b, tiles);
     m.tiles = on.data();
@@ -450,9 +452,9 @@ TEST(logits_are_divided_by_the_temperature) {
 
 TEST(draws_among_equals_and_from_what_is_not_finite) {
   same_on_both(
-      "ties", [](Backend& b) { return draw(b, DType::bf16, 3, 130, 1, true); }, true);
+      "ties", [](Backend& b) { return draw(b, MatrixType::bf16, 3, 130, 1, true); }, true);
   same_on_both(
-      "spoilt", [](Backend& b) { return draw(b, DType::f32, 3, 130, 1, false, true); }, true);
+      "spoilt", [](Backend& b) { return draw(b, MatrixType::f32, 3, 130, 1, false, true); }, true);
 }
 
 // Finite logits whose quotients are all minus infinity: nothing to draw from, but for top-k, which
@@ -460,11 +462,11 @@ TEST(draws_among_equals_and_from_what_is_not_finite) {
 TEST(draws_where_every_score_is_minus_infinity) {
   same_on_both("overflow", [](Backend& b) {
     const uint32_t vocab = 130;
-    Matrix m{nullptr, vocab, 1, DType::f32};
+    Matrix m{nullptr, vocab, 1, MatrixType::f32};
     Bytes tiles(m.bytes());
     for (uint32_t v = 0; v < vocab; v++) {
       std::byte* tile = tiles.data() + v / kTileRows * m.tile_bytes();
-      reinterpret_cast<float*>(tile)[tile_index(DType::f32, v % kTileRows, 0)] =
+      reinterpret_cast<float*>(tile)[tile_index(MatrixType::f32, v % kTileRows, 0)] =
           v % 50 == 7 ? -2e38f : -3e38f;
     }
     const Buffer on = on_device(b, tiles), input = on_device(b, std::vector<float>(2, 1.0f));
@@ -486,7 +488,7 @@ TEST(draws_where_every_score_is_minus_infinity) {
 }
 
 TEST(embedding_finiteness_and_mixture) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     same_on_both(std::string("embed ") + name_of(type), [&](Backend& b) {
       Random random(4);
       const Stored table = random_matrix(b, random, type, 70, 45);

@@ -14,7 +14,8 @@ TEST(time_in_which_kernels_overlap_counts_once) {
 TEST(kernels_have_short_names) {
   CHECK_EQ(short_name("copy"), "copy");
   CHECK_EQ(short_name("nvium::cuda::erase_kernel(nvium::CacheShape, float*)"), "erase_kernel");
-  CHECK_EQ(short_name("void nvium::cuda::(anonymous namespace)::project_kernel<(nvium::DType)0, "
-                      "1u>(nvium::cuda::Product, std::vector<int>)"),
-           "project_kernel<(nvium::DType)0, 1u>");
+  CHECK_EQ(
+      short_name("void nvium::cuda::(anonymous namespace)::project_kernel<(nvium::MatrixType)0, "
+                 "1u>(nvium::cuda::Product, std::vector<int>)"),
+      "project_kernel<(nvium::MatrixType)0, 1u>");
 }

@@ -49,7 +49,7 @@ Traffic count(const Work& work) {
   return t;
 }
 
-Traffic project(DType type, uint32_t rows, uint32_t cols, uint32_t width, bool norm) {
+Traffic project(MatrixType type, uint32_t rows, uint32_t cols, uint32_t width, bool norm) {
   return count([&](Backend& backend, const auto& start) {
     Random random(1);
     const Stored m = random_matrix(backend, random, type, width, cols);
@@ -71,16 +71,16 @@ Traffic project(DType type, uint32_t rows, uint32_t cols, uint32_t width, bool n
 }  // namespace
 
 TEST(weights_are_read_once_and_in_whole_sectors) {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (const uint32_t rows : {1u, 2u, 4u, 8u, 12u, 16u}) {
       for (const uint32_t cols : {384u, 1000u}) {
         const Traffic t = project(type, rows, cols, 96, true);
         const Matrix stored{nullptr, 96, cols, type};
         const double ratio = double(t.weight_bytes) / double(stored.bytes());
         std::printf("    %s %u rows, %u columns: weights %.3f, sectors %.3f, wavefronts %.3f\n",
-                    type == DType::bf16  ? "bf16"
-                    : type == DType::f16 ? "f16"
-                                         : "f32",
+                    type == MatrixType::bf16  ? "bf16"
+                    : type == MatrixType::f16 ? "f16"
+                                              : "f32",
                     rows, cols, ratio, double(t.ideal_sectors) / double(t.sectors),
                     double(t.wavefronts) / double(t.ideal_wavefronts));
         CHECK(ratio <= 1.02);
@@ -93,7 +93,7 @@ TEST(weights_are_read_once_and_in_whole_sectors) {
 }
 
 TEST(one_launch_appends_and_attends) {
-  const CacheShape shape{1, 8, 2, 64, DType::bf16};
+  const CacheShape shape{1, 8, 2, 64, CacheType::bf16};
   const uint32_t rows = 4;
   // With more KV blocks than the launch has blocks for, too.
   for (const uint32_t end : {154u, 2010u}) {
@@ -135,9 +135,9 @@ TEST(a_router_is_two_launches_and_a_draw_one) {
   Random random(3);
   const Traffic routed = count([&](Backend& backend, const auto& start) {
     const Buffer vector = on_device(backend, random.values(256));
-    const Stored fc1 = random_matrix(backend, random, DType::bf16, 128, 256),
-                 fc2 = random_matrix(backend, random, DType::bf16, 256, 128),
-                 head = random_matrix(backend, random, DType::bf16, 2, 256);
+    const Stored fc1 = random_matrix(backend, random, MatrixType::bf16, 128, 256),
+                 fc2 = random_matrix(backend, random, MatrixType::bf16, 256, 128),
+                 head = random_matrix(backend, random, MatrixType::bf16, 2, 256);
     Router router;
     router.input_norm = router.norm = router.bias = vector.floats();
     router.blocks = {{fc1.matrix, vector.floats(), fc2.matrix, vector.floats()}};
@@ -150,7 +150,7 @@ TEST(a_router_is_two_launches_and_a_draw_one) {
   CHECK_EQ(routed.launches, 2u);
   for (const uint32_t top_k : {0u, 5u}) {
     const Traffic drawn = count([&](Backend& backend, const auto& start) {
-      const Stored head = random_matrix(backend, random, DType::bf16, 500, 256);
+      const Stored head = random_matrix(backend, random, MatrixType::bf16, 500, 256);
       const Buffer input = on_device(backend, random.values(256));
       Buffer logits(backend, 500 * 4);
       const Draw draw{.top_k = top_k};

@@ -37,8 +37,8 @@ class Random {
     for (float& v : all) v = value();
     return all;
   }
-  uint16_t half(DType type) {
-    if (type == DType::bf16) return numerics::bf16_from_float(value());
+  uint16_t half(MatrixType type) {
+    if (type == MatrixType::bf16) return numerics::bf16_from_float(value());
     // Magnitudes below 1, subnormals among them.
     return uint16_t(below(0x3c00) | (coin() ? 0x8000 : 0));
   }
@@ -72,7 +72,7 @@ struct Stored {
   Buffer tiles;
 };
 
-inline Stored random_matrix(Backend& backend, Random& random, DType type, uint32_t rows,
+inline Stored random_matrix(Backend& backend, Random& random, MatrixType type, uint32_t rows,
                             uint32_t cols) {
   Stored s;
   s.matrix = {nullptr, rows, cols, type};
@@ -81,7 +81,7 @@ inline Stored random_matrix(Backend& backend, Random& random, DType type, uint32
     std::byte* tile = tiles.data() + r / kTileRows * s.matrix.tile_bytes();
     for (uint32_t c = 0; c < cols; c++) {
       const size_t at = tile_index(type, r % kTileRows, c);
-      if (type == DType::f32) {
+      if (type == MatrixType::f32) {
         reinterpret_cast<float*>(tile)[at] = random.value();
       } else {
         reinterpret_cast<uint16_t*>(tile)[at] = random.half(type);

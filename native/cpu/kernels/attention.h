@@ -15,9 +15,9 @@ namespace {
 
 // Writes `count` elements of a row of a tile, k = first … : a key at its slot. `count` is even, at
 // most 32.
-inline void store_row(DType type, std::byte* tile, uint32_t row, uint32_t first, uint32_t count,
+inline void store_row(CacheType type, std::byte* tile, uint32_t row, uint32_t first, uint32_t count,
                       const float* values) {
-  if (type == DType::bf16) {
+  if (type == CacheType::bf16) {
     uint16_t rounded[kTileRows];
     for (uint32_t i = 0; i < count; i++) rounded[i] = numerics::bf16_from_float(values[i]);
     uint32_t* out = reinterpret_cast<uint32_t*>(tile) + size_t(first / 2) * kTileRows + row;
@@ -31,9 +31,9 @@ inline void store_row(DType type, std::byte* tile, uint32_t row, uint32_t first,
 }
 
 // Writes column k of a tile for its first `count` rows: a value at its slot.
-inline void store_column(DType type, std::byte* tile, uint32_t k, uint32_t count,
+inline void store_column(CacheType type, std::byte* tile, uint32_t k, uint32_t count,
                          const float* values) {
-  if (type == DType::bf16) {
+  if (type == CacheType::bf16) {
     uint16_t* out = reinterpret_cast<uint16_t*>(tile) + tile_index(type, 0, k);
     for (uint32_t n = 0; n < count; n++) out[2 * n] = numerics::bf16_from_float(values[n]);
   } else {
@@ -101,6 +101,8 @@ void attend_unit(const AttentionUnit& unit) {
   const uint32_t padded = shape.value_tiles() * kTileRows;
   const float scale = 1.0f / numerics::sqrt(float(dim));
   const size_t row_width = shape.qkv_width();
+  const MatrixType tiles = tiles_of(shape.type);
+  const OperandType operand = operand_of(tiles);
 
   std::byte* memory = unit.memory;
   const auto take = [&](size_t bytes) {
@@ -123,7 +125,7 @@ void attend_unit(const AttentionUnit& unit) {
   for (uint32_t pair = 0; pair < group; pair++) {
     const float* query =
         a.qkv + (unit.span->first_row + row_of(pair)) * row_width + size_t(head_of(pair)) * dim;
-    store_operand(shape.type, queries, group, pair, dim, [=](size_t i) { return query[i]; });
+    store_operand(operand, queries, group, pair, dim, [=](size_t i) { return query[i]; });
   }
 
   const uint32_t last_block = (unit.span->begin + row_of(group - 1)) / kBlockPositions;
@@ -138,14 +140,14 @@ void attend_unit(const AttentionUnit& unit) {
                        : unit.span->blocks[0] + (keys - unit.span->blocks[b]) + shape.head_bytes();
     const std::byte* next_values = next_keys + shape.key_bytes();
     for (uint32_t t = 0; t < kBlockPositions / kTileRows; t++) {
-      dot_tile(shape.type, {.tile = keys + t * shape.key_tile_bytes(),
-                            .operand = queries,
-                            .rows = group,
-                            .group = group,
-                            .cols = dim,
-                            .sums = weights[0] + t * kTileRows,
-                            .stride = kBlockPositions,
-                            .ahead = next_keys + t * shape.key_tile_bytes()});
+      dot_tile(tiles, {.tile = keys + t * shape.key_tile_bytes(),
+                       .operand = queries,
+                       .rows = group,
+                       .group = group,
+                       .cols = dim,
+                       .sums = weights[0] + t * kTileRows,
+                       .stride = kBlockPositions,
+                       .ahead = next_keys + t * shape.key_tile_bytes()});
     }
     float maximum[kGroupRows], sum[kGroupRows];
     bool reached[kGroupRows];
@@ -160,19 +162,19 @@ void attend_unit(const AttentionUnit& unit) {
       } else {
         for (uint32_t i = 0; i < kBlockPositions; i++) w[i] = 0.0f;
       }
-      store_operand(shape.type, probabilities, group, pair, kBlockPositions,
+      store_operand(operand, probabilities, group, pair, kBlockPositions,
                     [=](size_t i) { return w[i]; });
     }
     float* target = b == 0 ? output : block_output;
     for (uint32_t t = 0; t < shape.value_tiles(); t++) {
-      dot_tile(shape.type, {.tile = values + t * shape.value_tile_bytes(),
-                            .operand = probabilities,
-                            .rows = group,
-                            .group = group,
-                            .cols = kBlockPositions,
-                            .sums = target + t * kTileRows,
-                            .stride = padded,
-                            .ahead = next_values + t * shape.value_tile_bytes()});
+      dot_tile(tiles, {.tile = values + t * shape.value_tile_bytes(),
+                       .operand = probabilities,
+                       .rows = group,
+                       .group = group,
+                       .cols = kBlockPositions,
+                       .sums = target + t * kTileRows,
+                       .stride = padded,
+                       .ahead = next_values + t * shape.value_tile_bytes()});
     }
     for (uint32_t pair = 0; pair < group; pair++) {
       if (!reached[pair]) continue;

@@ -16,14 +16,14 @@
 namespace nvium::cpu {
 namespace {
 
-inline void dot_tile(DType type, const TileDot& t) {
+inline void dot_tile(MatrixType type, const TileDot& t) {
   switch (type) {
-    case DType::bf16:
-      return dot_tile<DType::bf16>(t);
-    case DType::f16:
-      return dot_tile<DType::f16>(t);
-    case DType::f32:
-      return dot_tile<DType::f32>(t);
+    case MatrixType::bf16:
+      return dot_tile<MatrixType::bf16>(t);
+    case MatrixType::f16:
+      return dot_tile<MatrixType::f16>(t);
+    case MatrixType::f32:
+      return dot_tile<MatrixType::f32>(t);
   }
 }
 

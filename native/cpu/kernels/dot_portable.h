@@ -12,12 +12,12 @@ namespace {
 
 // One step for all outputs of a tile: acc[n] = fma(weight n, x, acc[n]), with the even (0) or odd
 // (1) element of the pair of K at `pair`.
-template <DType type>
+template <MatrixType type>
 inline void step(const std::byte* pair, uint32_t odd, float x, float* acc) {
-  if constexpr (type == DType::f32) {
+  if constexpr (type == MatrixType::f32) {
     const float* w = reinterpret_cast<const float*>(pair) + odd * kTileRows;
     for (uint32_t n = 0; n < kTileRows; n++) acc[n] = numerics::fma(w[n], x, acc[n]);
-  } else if constexpr (type == DType::f16) {
+  } else if constexpr (type == MatrixType::f16) {
     const uint16_t* w = reinterpret_cast<const uint16_t*>(pair) + odd * kTileRows;
     for (uint32_t n = 0; n < kTileRows; n++) {
       acc[n] = numerics::fma(numerics::f16_to_float(w[n]), x, acc[n]);
@@ -34,7 +34,7 @@ inline void step(const std::byte* pair, uint32_t odd, float x, float* acc) {
 // Weights are not asked for ahead.
 constexpr size_t prefetch_ahead(uint32_t) { return 0; }
 
-template <DType type>
+template <MatrixType type>
 void dot_tile(const TileDot& t) {
   constexpr uint32_t chunk_pairs = numerics::kDotChunk / 2;
   constexpr size_t pair_bytes = 2 * kTileRows * bytes_of(type);
@@ -42,7 +42,7 @@ void dot_tile(const TileDot& t) {
   for (uint32_t row = 0; row < t.group; row++) {
     float* sums = t.sums + row * t.stride;
     for (uint32_t n = 0; n < kTileRows; n++) sums[n] = 0.0f;
-    const std::byte* chunk = t.operand + row * kOperandRowBytes<type>;
+    const std::byte* chunk = t.operand + row * kOperandRowBytes<operand_of(type)>;
     for (uint32_t begin = 0; begin < pairs; begin += chunk_pairs) {
       const uint32_t count = pairs - begin < chunk_pairs ? pairs - begin : chunk_pairs;
       const float* x = reinterpret_cast<const float*>(chunk);
@@ -54,7 +54,7 @@ void dot_tile(const TileDot& t) {
         w += pair_bytes;
       }
       for (uint32_t n = 0; n < kTileRows; n++) sums[n] += acc[n];
-      chunk += t.rows * kOperandRowBytes<type>;
+      chunk += t.rows * kOperandRowBytes<operand_of(type)>;
     }
   }
 }

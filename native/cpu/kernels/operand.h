@@ -16,24 +16,25 @@ constexpr bool kBf16Pairs = false;
 
 // From one row of a chunk to the next. The padding keeps elements of the same place in neighbouring
 // rows out of the same bank of the cache.
-template <DType type>
+template <OperandType type>
 constexpr size_t kOperandRowBytes =
-    numerics::kDotChunk * (type == DType::bf16 && kBf16Pairs ? 2 : 4) + kOperandPadding;
+    numerics::kDotChunk * (type == OperandType::bf16 && kBf16Pairs ? 2 : 4) + kOperandPadding;
 
-inline size_t operand_row_bytes(DType type) {
-  return type == DType::bf16 ? kOperandRowBytes<DType::bf16> : kOperandRowBytes<DType::f32>;
+inline size_t operand_row_bytes(OperandType type) {
+  return type == OperandType::bf16 ? kOperandRowBytes<OperandType::bf16>
+                                   : kOperandRowBytes<OperandType::f32>;
 }
 
 // Stores row `row` of `rows`; `value(i)` is its element i, which does not lie in the operand.
 // (Indices are size_t: sums of 32-bit ones may wrap, which keeps the compiler from vectors.)
-template <DType type, class Value>
+template <OperandType type, class Value>
 inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint32_t cols,
                           const Value& value) {
   constexpr size_t kChunk = numerics::kDotChunk;
   std::byte* at = operand + row * kOperandRowBytes<type>;
   for (size_t begin = 0; begin < cols; begin += kChunk) {
     const size_t count = cols - begin < kChunk ? cols - begin : kChunk;
-    if constexpr (type == DType::bf16 && kBf16Pairs) {
+    if constexpr (type == OperandType::bf16 && kBf16Pairs) {
       uint16_t* out = reinterpret_cast<uint16_t*>(at);
 #pragma GCC ivdep
       for (size_t i = 0; i < count; i++) out[i] = numerics::bf16_from_float(value(begin + i));
@@ -43,7 +44,7 @@ inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint3
 #pragma GCC ivdep
       for (size_t i = 0; i < count; i++) {
         const float x = value(begin + i);
-        out[i] = type == DType::bf16 ? numerics::round_to_bf16(x) : x;
+        out[i] = type == OperandType::bf16 ? numerics::round_to_bf16(x) : x;
       }
       if (count & 1) out[count] = 0.0f;
     }
@@ -52,13 +53,12 @@ inline void store_operand(std::byte* operand, uint32_t rows, uint32_t row, uint3
 }
 
 template <class Value>
-inline void store_operand(DType type, std::byte* operand, uint32_t rows, uint32_t row,
+inline void store_operand(OperandType type, std::byte* operand, uint32_t rows, uint32_t row,
                           uint32_t cols, const Value& value) {
-  // f16 and f32 have float operands alike.
-  if (type == DType::bf16) {
-    store_operand<DType::bf16>(operand, rows, row, cols, value);
+  if (type == OperandType::bf16) {
+    store_operand<OperandType::bf16>(operand, rows, row, cols, value);
   } else {
-    store_operand<DType::f32>(operand, rows, row, cols, value);
+    store_operand<OperandType::f32>(operand, rows, row, cols, value);
   }
 }
 

@@ -46,7 +46,7 @@ constexpr uint32_t kRowsTogether = 2 * kGroupRows;
 void project_tiles(const Projection& p, const std::byte* operand, uint32_t first, uint32_t last) {
   const Matrix& m = *p.matrix;
   const bool paired = p.activation == Activation::swiglu;
-  const size_t tile_bytes = m.tile_bytes(), row_bytes = operand_row_bytes(m.type);
+  const size_t tile_bytes = m.tile_bytes(), row_bytes = operand_row_bytes(operand_of(m.type));
   const uint32_t group_rows = p.rows < kGroupRows ? p.rows : kGroupRows;
   const uint32_t room = kRowsTogether / group_rows;
   const uint32_t together = room < kTilesTogether ? room : kTilesTogether;

@@ -43,7 +43,7 @@ std::vector<float> values(uint32_t stream, size_t count) {
 
 // A matrix of such values in tiles, or of f16 patterns with exponents about 1.
 struct Weights {
-  Weights(Backend& backend, DType type, uint32_t rows, uint32_t cols, uint32_t stream)
+  Weights(Backend& backend, MatrixType type, uint32_t rows, uint32_t cols, uint32_t stream)
       : matrix{nullptr, rows, cols, type}, tiles(backend, matrix.bytes()) {
     backend.zero(tiles.data(), tiles.bytes());
     const std::vector<float> source = values(stream, size_t(rows) * cols);
@@ -53,10 +53,10 @@ struct Weights {
         const size_t at = tile_index(type, r % kTileRows, c);
         const float value = source[size_t(r) * cols + c];
         const uint32_t raw = numerics::bits(value);
-        if (type == DType::f32) {
+        if (type == MatrixType::f32) {
           std::memcpy(tile + 4 * at, &value, 4);
         } else {
-          const uint16_t half = type == DType::bf16
+          const uint16_t half = type == MatrixType::bf16
                                     ? numerics::bf16_from_float(value)
                                     : uint16_t((raw >> 16 & 0x8000) | (raw >> 8 & 0x3fff));
           std::memcpy(tile + 2 * at, &half, 2);
@@ -73,7 +73,7 @@ struct Weights {
 uint64_t projections(cpu::CpuBackend& backend) {
   Digest digest;
   const uint32_t cols = 301, width = 45;
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     const Weights plain(backend, type, width, cols, 1), paired(backend, type, 128, cols, 2);
     for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 33u}) {
       const std::vector<float> input = values(3, rows * cols), norm = values(4, cols),
@@ -115,8 +115,8 @@ std::vector<float> rotary_table(uint32_t positions, uint32_t head_dim,
 uint64_t attention(cpu::CpuBackend& backend) {
   Digest digest;
   for (const CacheShape& shape :
-       {CacheShape{2, 4, 2, 24, DType::f32}, CacheShape{1, 6, 3, 32, DType::bf16},
-        CacheShape{1, 9, 1, 64, DType::bf16}, CacheShape{1, 2, 2, 128, DType::f32}}) {
+       {CacheShape{2, 4, 2, 24, CacheType::f32}, CacheShape{1, 6, 3, 32, CacheType::bf16},
+        CacheShape{1, 9, 1, 64, CacheType::bf16}, CacheShape{1, 2, 2, 128, CacheType::f32}}) {
     const uint32_t length = 150, layer = shape.layers - 1;
     Buffer memory(backend, 3 * shape.block_bytes());
     backend.zero(memory.data(), memory.bytes());

@@ -32,8 +32,8 @@ std::vector<float> random_values(size_t count) {
   return values;
 }
 
-uint16_t half_of(DType type, float value) {
-  if (type == DType::bf16) return numerics::bf16_from_float(value);
+uint16_t half_of(MatrixType type, float value) {
+  if (type == MatrixType::bf16) return numerics::bf16_from_float(value);
   // An f16 pattern with the value's sign and some finite magnitude, subnormals among them.
   const uint16_t pattern = uint16_t(random_bits() % 0x3c00);
   return uint16_t(pattern | (value < 0 ? 0x8000 : 0));
@@ -46,7 +46,7 @@ struct Stored {
   Matrix matrix;
 };
 
-Stored random_matrix(Backend& backend, DType type, uint32_t rows, uint32_t cols) {
+Stored random_matrix(Backend& backend, MatrixType type, uint32_t rows, uint32_t cols) {
   Stored s;
   s.matrix = {nullptr, rows, cols, type};
   s.tiles = Buffer(backend, s.matrix.bytes());
@@ -58,12 +58,13 @@ Stored random_matrix(Backend& backend, DType type, uint32_t rows, uint32_t cols)
       float value = random_value();
       std::byte* tile = s.tiles.data() + r / kTileRows * s.matrix.tile_bytes();
       const size_t at = tile_index(type, r % kTileRows, c);
-      if (type == DType::f32) {
+      if (type == MatrixType::f32) {
         reinterpret_cast<float*>(tile)[at] = value;
       } else {
         const uint16_t half = half_of(type, value);
         reinterpret_cast<uint16_t*>(tile)[at] = half;
-        value = type == DType::bf16 ? numerics::bf16_to_float(half) : numerics::f16_to_float(half);
+        value =
+            type == MatrixType::bf16 ? numerics::bf16_to_float(half) : numerics::f16_to_float(half);
       }
       s.values[size_t(r) * cols + c] = value;
     }
@@ -71,10 +72,12 @@ Stored random_matrix(Backend& backend, DType type, uint32_t rows, uint32_t cols)
   return s;
 }
 
-float defined_dot(DType type, uint32_t cols, const float* weights, const float* input) {
+float defined_dot(MatrixType type, uint32_t cols, const float* weights, const float* input) {
   return numerics::dot(
       int(cols), [&](int k) { return weights[k]; },
-      [&](int k) { return type == DType::bf16 ? numerics::round_to_bf16(input[k]) : input[k]; });
+      [&](int k) {
+        return type == MatrixType::bf16 ? numerics::round_to_bf16(input[k]) : input[k];
+      });
 }
 
 std::vector<float> defined_norm(const float* x, const float* w, uint32_t width, float epsilon) {
@@ -102,7 +105,7 @@ void on_each_backend(const Test& test) {
 
 TEST(projections_are_the_definition) {
   on_each_backend([](Backend& backend) {
-    for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+    for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
       for (const uint32_t rows : {1u, 2u, 3u, 5u, 8u, 9u, 10u, 12u, 13u, 14u, 31u, 32u, 33u, 70u}) {
         const uint32_t cols = 1 + random_bits() % 300, width = 1 + random_bits() % 70;
         const Stored m = random_matrix(backend, type, width, cols);
@@ -147,7 +150,7 @@ TEST(gate_and_up_make_swiglu) {
     const uint32_t rows = 5, cols = 130, width = 50, padded = 64;
     // Tiles of gate and up take turns: rows [0, 32) of the matrix are gate 0 … 31, the next 32 are
     // up 0 … 31, and so on.
-    const Stored m = random_matrix(backend, DType::bf16, 2 * padded, cols);
+    const Stored m = random_matrix(backend, MatrixType::bf16, 2 * padded, cols);
     const auto row = [&](uint32_t n, uint32_t which) {
       return &m.values[size_t(n / 32 * 64 + which * 32 + n % 32) * cols];
     };
@@ -162,8 +165,8 @@ TEST(gate_and_up_make_swiglu) {
     int wrong = 0;
     for (uint32_t r = 0; r < rows; r++) {
       for (uint32_t n = 0; n < width; n++) {
-        const float gate = defined_dot(DType::bf16, cols, row(n, 0), &input[r * cols]);
-        const float up = defined_dot(DType::bf16, cols, row(n, 1), &input[r * cols]);
+        const float gate = defined_dot(MatrixType::bf16, cols, row(n, 0), &input[r * cols]);
+        const float up = defined_dot(MatrixType::bf16, cols, row(n, 1), &input[r * cols]);
         wrong += !same(numerics::silu(gate) * up, output[r * width + n]);
       }
     }
@@ -173,7 +176,7 @@ TEST(gate_and_up_make_swiglu) {
 
 TEST(every_f16_pattern_is_multiplied_exactly) {
   on_each_backend([](Backend& backend) {
-    Matrix m{nullptr, 32, 64512 / 32, DType::f16};
+    Matrix m{nullptr, 32, 64512 / 32, MatrixType::f16};
     Buffer tiles(backend, m.bytes());
     backend.zero(tiles.data(), tiles.bytes());
     m.tiles = tiles.data();
@@ -204,7 +207,9 @@ struct PlainAttention {
   std::vector<std::vector<float>> keys,
       values;  // [position][kv_heads * head_dim], rounded as stored
 
-  float round(float v) const { return shape.type == DType::bf16 ? numerics::round_to_bf16(v) : v; }
+  float round(float v) const {
+    return shape.type == CacheType::bf16 ? numerics::round_to_bf16(v) : v;
+  }
 
   std::vector<float> row(uint32_t position, const float* query, uint32_t head) const {
     const uint32_t dim = shape.head_dim, kv = head / (shape.heads / shape.kv_heads);
@@ -248,8 +253,8 @@ struct PlainAttention {
 TEST(attention_is_the_definition_for_every_split_into_spans) {
   on_each_backend([](Backend& backend) {
     for (const CacheShape shape :
-         {CacheShape{2, 4, 2, 24, DType::f32}, CacheShape{1, 6, 3, 32, DType::bf16},
-          CacheShape{1, 40, 1, 16, DType::bf16}, CacheShape{1, 2, 2, 128, DType::f32}}) {
+         {CacheShape{2, 4, 2, 24, CacheType::f32}, CacheShape{1, 6, 3, 32, CacheType::bf16},
+          CacheShape{1, 40, 1, 16, CacheType::bf16}, CacheShape{1, 2, 2, 128, CacheType::f32}}) {
       const uint32_t length = 150, layer = shape.layers - 1, half = shape.head_dim / 2;
       const std::vector<float> given = random_values(length * shape.qkv_width());
       std::vector<float> rotary(length * shape.head_dim);
@@ -304,7 +309,7 @@ TEST(attention_is_the_definition_for_every_split_into_spans) {
 
 TEST(erasing_a_span_leaves_zeros_in_its_slots_and_nothing_else) {
   cpu::CpuBackend backend({1, true, ""});
-  for (const DType type : {DType::bf16, DType::f32}) {
+  for (const CacheType type : {CacheType::bf16, CacheType::f32}) {
     const CacheShape shape{3, 2, 2, 24, type};
     Buffer one(backend, 2 * shape.block_bytes()), other(backend, 2 * shape.block_bytes());
     std::vector<std::vector<std::byte*>> blocks(2);
@@ -333,7 +338,7 @@ TEST(erasing_a_span_leaves_zeros_in_its_slots_and_nothing_else) {
 TEST(draws_are_the_definition) {
   on_each_backend([](Backend& backend) {
     const uint32_t vocab = 1003, cols = 8;
-    const Stored m = random_matrix(backend, DType::f32, vocab, cols);
+    const Stored m = random_matrix(backend, MatrixType::f32, vocab, cols);
     const std::vector<float> input = random_values(cols);
     std::vector<float> logits(vocab), room(vocab);
     Projection head{.matrix = &m.matrix,
@@ -369,7 +374,7 @@ TEST(draws_are_the_definition) {
 TEST(rows_drawn_together_are_rows_drawn_alone) {
   on_each_backend([](Backend& backend) {
     const uint32_t vocab = 1003, cols = 8, rows = 3;
-    const Stored m = random_matrix(backend, DType::f32, vocab, cols);
+    const Stored m = random_matrix(backend, MatrixType::f32, vocab, cols);
     const std::vector<float> input = random_values(rows * cols);
     std::vector<float> room(rows * vocab);
     for (const uint32_t top_k : {0u, 20u}) {
@@ -395,13 +400,13 @@ TEST(rows_drawn_together_are_rows_drawn_alone) {
 TEST(ties_go_to_the_lowest_token) {
   on_each_backend([](Backend& backend) {
     const uint32_t vocab = 20000;
-    Matrix m{nullptr, vocab, 2, DType::f32};
+    Matrix m{nullptr, vocab, 2, MatrixType::f32};
     Buffer tiles(backend, m.bytes());
     backend.zero(tiles.data(), tiles.bytes());
     m.tiles = tiles.data();
     const auto weight = [&](uint32_t v) -> float& {
-      return reinterpret_cast<float*>(tiles.data() +
-                                      v / 32 * m.tile_bytes())[tile_index(DType::f32, v % 32, 0)];
+      return reinterpret_cast<float*>(
+          tiles.data() + v / 32 * m.tile_bytes())[tile_index(MatrixType::f32, v % 32, 0)];
     };
     for (const uint32_t v : {777u, 7000u, 19999u}) weight(v) = 3;
     const float input[2] = {1, 0};
@@ -416,11 +421,12 @@ TEST(ties_go_to_the_lowest_token) {
 
 TEST(a_logit_that_is_not_finite_gives_no_token) {
   on_each_backend([](Backend& backend) {
-    Matrix m{nullptr, 40, 2, DType::f32};
+    Matrix m{nullptr, 40, 2, MatrixType::f32};
     Buffer tiles(backend, m.bytes());
     backend.zero(tiles.data(), tiles.bytes());
     m.tiles = tiles.data();
-    reinterpret_cast<float*>(tiles.data() + m.tile_bytes())[tile_index(DType::f32, 7, 0)] = 3e38f;
+    reinterpret_cast<float*>(tiles.data() + m.tile_bytes())[tile_index(MatrixType::f32, 7, 0)] =
+        3e38f;
     const float input[2] = {1e5f, 0};
     std::vector<float> logits(40);
     for (const float temperature : {0.0f, 1.0f}) {

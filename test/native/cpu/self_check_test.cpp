@@ -38,7 +38,7 @@ struct Wrong {
     less.normed = nullptr;
     right.pack(less, first, last);
   }
-  template <DType type, uint32_t rows>
+  template <MatrixType type, uint32_t rows>
   static void project(const Projection& p, const std::byte* operand, uint32_t first,
                       uint32_t last) {
     right.project(p, operand, first, last);
@@ -70,7 +70,7 @@ struct Wrong {
       }
     }
   }
-  template <DType type>
+  template <CacheType type>
   static void attend(const cpu::AttentionUnit& unit) {
     right.attend(unit);
     const Attention& a = *unit.attention;
@@ -122,9 +122,9 @@ template <uint32_t... rows>
 std::vector<Fault> products_of(std::integer_sequence<uint32_t, rows...>) {
   std::vector<Fault> all;
   for (const auto& some :
-       {std::vector<Fault>{FAULT(project, (Wrong::project<DType::f32, rows + 1>))...},
-        std::vector<Fault>{FAULT(project, (Wrong::project<DType::f16, rows + 1>))...},
-        std::vector<Fault>{FAULT(project, (Wrong::project<DType::bf16, rows + 1>))...}}) {
+       {std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::f32, rows + 1>))...},
+        std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::f16, rows + 1>))...},
+        std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::bf16, rows + 1>))...}}) {
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;
@@ -132,16 +132,17 @@ std::vector<Fault> products_of(std::integer_sequence<uint32_t, rows...>) {
 
 std::vector<Fault> faults() {
   std::vector<Fault> all = products_of(std::make_integer_sequence<uint32_t, 15>());
-  all.insert(all.end(),
-             {FAULT(pack, Wrong::pack), FAULT(pack, Wrong::pack_without_normed),
-              FAULT(project, Wrong::activate<Activation::silu>),
-              FAULT(project, Wrong::activate<Activation::gelu>), FAULT(append, Wrong::append),
-              FAULT(append, Wrong::append_without_rotating_queries),
-              FAULT(attend, Wrong::attend<DType::f32>), FAULT(attend, Wrong::attend<DType::bf16>),
-              FAULT(draw, Wrong::draw), FAULT(draw, Wrong::draw_greedily),
-              FAULT(draw_kept, Wrong::draw_kept), FAULT(maximum, Wrong::maximum),
-              FAULT(fixed_sum, Wrong::fixed_sum), FAULT(mix, Wrong::mix),
-              FAULT(finite, Wrong::finite), FAULT(finite, Wrong::finite_never)});
+  all.insert(
+      all.end(),
+      {FAULT(pack, Wrong::pack), FAULT(pack, Wrong::pack_without_normed),
+       FAULT(project, Wrong::activate<Activation::silu>),
+       FAULT(project, Wrong::activate<Activation::gelu>), FAULT(append, Wrong::append),
+       FAULT(append, Wrong::append_without_rotating_queries),
+       FAULT(attend, Wrong::attend<CacheType::f32>), FAULT(attend, Wrong::attend<CacheType::bf16>),
+       FAULT(draw, Wrong::draw), FAULT(draw, Wrong::draw_greedily),
+       FAULT(draw_kept, Wrong::draw_kept), FAULT(maximum, Wrong::maximum),
+       FAULT(fixed_sum, Wrong::fixed_sum), FAULT(mix, Wrong::mix), FAULT(finite, Wrong::finite),
+       FAULT(finite, Wrong::finite_never)});
   return all;
 }
 
@@ -187,7 +188,7 @@ TEST(a_table_that_disagrees_is_not_listed_and_the_next_takes_its_place) {
            "ERR_NVIUM_INVALID_ARG: Instruction set \"wide\" is not available here; there is "
            "narrow, portable.");
 
-  narrow.project = Wrong::project<DType::bf16, 4>;
+  narrow.project = Wrong::project<MatrixType::bf16, 4>;
   CHECK_EQ(&cpu::choose_kernels("", cpu::trusted(both)), &right);
 }
 

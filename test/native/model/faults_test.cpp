@@ -69,7 +69,7 @@ bool with_fault(int64_t n, bool forever, const Work& work) {
   return fired;
 }
 
-Trace reference(DType type, uint32_t length = kLength) {
+Trace reference(StoredType type, uint32_t length = kLength) {
   World world(type);
   Sequence s = world.sequence(prompt(kPrompt), 11);
   return finish(world, s, length);
@@ -98,7 +98,7 @@ void poison(const Attention& a) {
       std::byte* values =
           span.blocks[p / kBlockPositions] + a.layer * a.shape.layer_bytes() + a.shape.key_bytes();
       const size_t at = tile_index(a.shape.type, 0, p % kBlockPositions);
-      if (a.shape.type == DType::bf16) {
+      if (a.shape.type == CacheType::bf16) {
         reinterpret_cast<uint16_t*>(values)[at] = 0x7fc0;
       } else {
         reinterpret_cast<float*>(values)[at] = std::numeric_limits<float>::quiet_NaN();
@@ -109,7 +109,7 @@ void poison(const Attention& a) {
 
 // The plan of a file with the made-up weights, and the file.
 Plan write_file(const std::string& path) {
-  Plan plan = make_plan(DType::f32);
+  Plan plan = make_plan(StoredType::f32);
   std::ofstream file(path, std::ios::binary);
   Source source;
   uint64_t offset = 0;
@@ -127,7 +127,7 @@ Plan write_file(const std::string& path) {
 }  // namespace
 
 TEST(every_allocation_of_a_load_fails_once) {
-  const Plan plan = make_plan(DType::bf16);
+  const Plan plan = make_plan(StoredType::bf16);
   { World world(plan, 1, false); }  // what is made once a process is made
   for (const uint32_t threads : {1u, 2u}) {
     each_allocation("allocations of a load", [&](int64_t n, bool forever) {
@@ -139,7 +139,7 @@ TEST(every_allocation_of_a_load_fails_once) {
 // Decoding the same again, over boundaries that are overdue and others, with memory as it was.
 TEST(a_step_like_one_before_allocates_nothing) {
   for (const uint32_t threads : {1u, 2u}) {
-    World world(make_plan(DType::bf16), threads, false);
+    World world(make_plan(StoredType::bf16), threads, false);
     std::vector<Sequence> sequences;
     for (uint32_t i = 0; i < 3; i++) sequences.push_back(world.sequence(prompt(kPrompt + i), i));
     const std::vector<StepOptions> options{{.max_pending = 2}, {.top_k = 5}, {.temperature = 0}};
@@ -161,7 +161,7 @@ TEST(a_step_like_one_before_allocates_nothing) {
 }
 
 TEST(every_allocation_of_a_step_fails_once) {
-  for (const DType type : {DType::bf16, DType::f32}) {
+  for (const StoredType type : {StoredType::bf16, StoredType::f32}) {
     const Trace expected = reference(type);
     each_allocation("allocations of two steps", [&](int64_t n, bool forever) {
       World world(type);
@@ -178,9 +178,9 @@ TEST(every_allocation_of_a_step_fails_once) {
 }
 
 TEST(a_call_of_several_sequences_that_fails_gives_none_of_them_a_token) {
-  const Trace expected = reference(DType::bf16);
+  const Trace expected = reference(StoredType::bf16);
   each_allocation("allocations of a step of three", [&](int64_t n, bool forever) {
-    World world(DType::bf16);
+    World world(StoredType::bf16);
     std::vector<Sequence> sequences(3, world.sequence(prompt(kPrompt), 11));
     const std::vector<StepOptions> options(3);
     std::vector<StepResult> results(3);
@@ -195,9 +195,9 @@ TEST(a_call_of_several_sequences_that_fails_gives_none_of_them_a_token) {
 }
 
 TEST(every_allocation_of_a_step_behind_a_fork_fails_once) {
-  const Trace expected = reference(DType::bf16);
+  const Trace expected = reference(StoredType::bf16);
   each_allocation("allocations behind a fork", [&](int64_t n, bool forever) {
-    World world(DType::bf16);
+    World world(StoredType::bf16);
     Sequence parent = world.sequence(prompt(kPrompt), 11);
     for (int i = 0; i < 3; i++) world.step(parent);
     Sequence child = world.fork(parent);
@@ -214,10 +214,10 @@ TEST(every_allocation_of_a_step_behind_a_fork_fails_once) {
 
 TEST(every_allocation_of_an_evaluation_fails_once) {
   const std::vector<uint32_t> tokens = prompt(40);
-  World untouched(DType::bf16);
+  World untouched(StoredType::bf16);
   const std::vector<float> expected = untouched.evaluate(tokens);
   each_allocation("allocations of an evaluation", [&](int64_t n, bool forever) {
-    World world(DType::bf16);
+    World world(StoredType::bf16);
     const bool failed = with_fault(n, forever, [&] { world.evaluate(tokens); });
     CHECK(world.evaluate(tokens) == expected);
     return failed;
@@ -237,7 +237,7 @@ TEST(memory_that_cannot_be_mapped_is_an_error) {
 // --- the backend ---
 
 TEST(every_operation_of_a_step_fails_once_with_garbage_in_the_slots_it_wrote) {
-  for (const DType type : {DType::bf16, DType::f32}) {
+  for (const StoredType type : {StoredType::bf16, StoredType::f32}) {
     const Trace expected = reference(type);
     int survived = 0;
     for (int at = 0;; at++) {
@@ -282,10 +282,10 @@ TEST(every_operation_of_a_step_fails_once_with_garbage_in_the_slots_it_wrote) {
 TEST(an_abort_at_every_operation_leaves_the_sequence_as_it_was) {
   // Three chunks a segment.
   const std::vector<uint32_t> tokens = prompt(520);
-  World untouched(DType::bf16);
+  World untouched(StoredType::bf16);
   Sequence whole = untouched.sequence(tokens, 11);
   const Trace expected = finish(untouched, whole, 523);
-  World world(DType::bf16);
+  World world(StoredType::bf16);
   int aborted = 0;
   for (int at = 0;; at++) {
     Sequence s = world.sequence(tokens, 11);
@@ -310,8 +310,8 @@ TEST(an_abort_at_every_operation_leaves_the_sequence_as_it_was) {
 }
 
 TEST(a_value_that_is_not_finite_moves_no_frontier_and_leaves_nothing) {
-  const Trace expected = reference(DType::bf16);
-  World world(DType::bf16);
+  const Trace expected = reference(StoredType::bf16);
+  World world(StoredType::bf16);
   Sequence s = world.sequence(prompt(kPrompt), 11);
   for (int i = 0; i < 3; i++) world.step(s);
   world.append(s, prompt(7));
@@ -344,7 +344,7 @@ TEST(every_read_of_a_load_is_short_or_interrupted_or_fails_or_finds_the_end) {
     World world(plan, *source, Control());
     return world.evaluate(prompt(5));
   };
-  World synthetic(DType::f32);
+  World synthetic(StoredType::f32);
   const std::vector<float> expected = synthetic.evaluate(prompt(5));
   faults::arm_reads(-1, faults::Reading::right);
   CHECK(load() == expected);
@@ -391,7 +391,7 @@ TEST(a_load_is_aborted_at_every_read_and_leaves_nothing) {
       Source::read(tensor, first, count, out);
     }
   };
-  const Plan plan = make_plan(DType::f16);
+  const Plan plan = make_plan(StoredType::f16);
   int aborted = 0;
   for (int at = 0;; at++) {
     const int64_t before = faults::live();

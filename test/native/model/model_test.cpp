@@ -12,7 +12,7 @@ using namespace nvium::small;
 
 constexpr uint32_t kPrompt = 270, kLength = 300;
 
-Trace reference(DType type) {
+Trace reference(StoredType type) {
   World world(type);
   Sequence s = world.sequence(prompt(kPrompt), 11);
   StepOptions eager;
@@ -20,12 +20,12 @@ Trace reference(DType type) {
   return finish(world, s, kLength, eager);
 }
 
-const DType kTypes[] = {DType::bf16, DType::f16, DType::f32};
+const StoredType kTypes[] = {StoredType::bf16, StoredType::f16, StoredType::f32};
 
 }  // namespace
 
 TEST(tokens_leave_at_every_exit) {
-  for (const DType type : kTypes) {
+  for (const StoredType type : kTypes) {
     std::vector<uint32_t> seen(3);
     for (const uint32_t exit : reference(type).exits) seen[exit - 1]++;
     for (const uint32_t count : seen) CHECK(count > 2);
@@ -33,7 +33,7 @@ TEST(tokens_leave_at_every_exit) {
 }
 
 TEST(deferral_and_threads_change_no_bit) {
-  for (const DType type : kTypes) {
+  for (const StoredType type : kTypes) {
     const Trace expected = reference(type);
     for (const uint32_t threads : {1u, 2u, 3u}) {
       World world(type, threads);
@@ -49,8 +49,8 @@ TEST(deferral_and_threads_change_no_bit) {
 
 TEST(the_chunks_of_a_prompt_change_no_bit) {
   const std::vector<uint32_t> all = prompt(kPrompt);
-  const Trace expected = reference(DType::bf16);
-  World world(DType::bf16, 2);
+  const Trace expected = reference(StoredType::bf16);
+  World world(StoredType::bf16, 2);
   for (const uint32_t chunk : {1u, 7u, 64u, 255u}) {
     Sequence s = world.sequence({}, 11);
     for (uint32_t at = 0; at < kPrompt; at += chunk) {
@@ -62,7 +62,7 @@ TEST(the_chunks_of_a_prompt_change_no_bit) {
 }
 
 TEST(sequences_of_one_call_do_not_see_each_other) {
-  World world(DType::f32, 2);
+  World world(StoredType::f32, 2);
   std::vector<Trace> alone;
   std::vector<Sequence> together;
   for (uint32_t i = 0; i < 4; i++) {
@@ -81,7 +81,7 @@ TEST(sequences_of_one_call_do_not_see_each_other) {
 }
 
 TEST(a_fork_copies_what_it_writes) {
-  World world(DType::bf16, 2);
+  World world(StoredType::bf16, 2);
   Sequence a = world.sequence(prompt(100), 11);
   for (int i = 0; i < 10; i++) world.step(a);
   Sequence b = world.fork(a), c = world.fork(a);
@@ -96,18 +96,18 @@ TEST(a_fork_copies_what_it_writes) {
 
 TEST(evaluating_gives_the_same_bits_on_any_number_of_threads) {
   const std::vector<uint32_t> tokens = prompt(kPrompt);
-  for (const DType type : kTypes) {
+  for (const StoredType type : kTypes) {
     World one(type, 1), three(type, 3);
     CHECK(one.evaluate(tokens) == three.evaluate(tokens));
   }
 }
 
 TEST(a_job_stops_between_chunks_and_goes_on_later) {
-  const Trace expected = reference(DType::bf16);
+  const Trace expected = reference(StoredType::bf16);
   // A source of aborts: the control's word is set, so the first check ends the job.
   int32_t abort = 1;
   const Control control(&abort, nullptr, nullptr);
-  World world(DType::bf16, 2);
+  World world(StoredType::bf16, 2);
   Sequence s = world.sequence(prompt(kPrompt), 11);
   int aborted = 0;
   try {

@@ -18,7 +18,7 @@
 namespace nvium::small {
 
 // Sizes that are multiples of nothing: rows and columns of every tile are padded.
-inline Plan make_plan(DType type) {
+inline Plan make_plan(StoredType type) {
   Plan plan{};
   plan.layers = 5;
   plan.hidden_size = 36;
@@ -79,14 +79,14 @@ class Source : public TensorSource {
   // Routers are undecided, so that tokens leave everywhere.
   static float scale(const TensorPlan& tensor) { return tensor.rows == 2 ? 0.02f : 0.6f; }
 
-  static std::byte* put(DType type, float value, std::byte* out) {
-    if (type == DType::f32) {
+  static std::byte* put(StoredType type, float value, std::byte* out) {
+    if (type == StoredType::f32) {
       std::memcpy(out, &value, 4);
       return out + 4;
     }
     uint16_t half = numerics::bf16_from_float(value);
     // As f16, small numbers of either sign: the exponent field is kept below one.
-    if (type == DType::f16) half = uint16_t((half & 0x83ff) | 0x2800 | (half & 0x0400));
+    if (type == StoredType::f16) half = uint16_t((half & 0x83ff) | 0x2800 | (half & 0x0400));
     std::memcpy(out, &half, 2);
     return out + 2;
   }
@@ -101,7 +101,7 @@ inline std::vector<uint32_t> prompt(uint32_t length) {
 // A model and the blocks of its sequences, handed out in order and never taken back.
 class World {
  public:
-  explicit World(DType type, uint32_t threads = 1) : World(make_plan(type), threads, false) {}
+  explicit World(StoredType type, uint32_t threads = 1) : World(make_plan(type), threads, false) {}
   World(Plan plan, uint32_t threads, bool place)
       : backend_({threads, place, ""}), spy(backend_), plan_(std::move(plan)) {
     Source source;
@@ -198,9 +198,9 @@ class World {
 
   // Keys and values of all positions each layer has processed.
   std::vector<std::byte> cache_bits(const Sequence& s) {
-    const DType key = plan_.tensors[plan_.layer_plans[0].key].type;
+    const StoredType key = plan_.tensors[plan_.layer_plans[0].key].type;
     const CacheShape shape{plan_.layers, plan_.heads, plan_.kv_heads, plan_.head_dim,
-                           key == DType::bf16 ? DType::bf16 : DType::f32};
+                           key == StoredType::bf16 ? CacheType::bf16 : CacheType::f32};
     const size_t size = bytes_of(shape.type);
     std::vector<std::byte> bits;
     for (size_t b = 0; b < s.cache.block.size(); b++) {

@@ -48,9 +48,9 @@ void Pinned::clear() noexcept {
   bytes_ = 0;
 }
 
-CudaBackend::CudaBackend(int device) : device_(device) {
+CudaBackend::CudaBackend(int device, const CudaOptions& options) : device_(device) {
   try {
-    start();
+    start(options);
   } catch (...) {
     stop();
     throw;
@@ -59,13 +59,15 @@ CudaBackend::CudaBackend(int device) : device_(device) {
 
 CudaBackend::~CudaBackend() { stop(); }
 
-void CudaBackend::start() {
+void CudaBackend::start(const CudaOptions& options) {
   check(cudaSetDevice(device_), "choosing the device");
   cudaDeviceProp properties;
   check(cudaGetDeviceProperties(&properties, device_), "asking for the device's properties");
   name_ = std::string(properties.name) + " (" + std::to_string(properties.major) + "." +
           std::to_string(properties.minor) + ")";
-  machine_.processors = uint32_t(std::max(properties.multiProcessorCount, 1));
+  machine_.processors = options.processors != 0
+                            ? options.processors
+                            : uint32_t(std::max(properties.multiProcessorCount, 1));
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   for (const auto prepare :
        {prepare_projections, prepare_heads, prepare_attention, prepare_tables}) {

@@ -43,10 +43,15 @@ class Pinned {
   size_t bytes_ = 0;
 };
 
+// What no caller but a test or a benchmark changes.
+struct CudaOptions {
+  uint32_t processors = 0;  // multiprocessors that grids are made for; 0: the device's own
+};
+
 class CudaBackend final : public Backend {
  public:
   // Throws Failure (ERR_NVIUM_CUDA, ERR_NVIUM_OUT_OF_MEMORY).
-  explicit CudaBackend(int device);
+  explicit CudaBackend(int device, const CudaOptions& options = {});
   ~CudaBackend() override;
   CudaBackend(const CudaBackend&) = delete;
   CudaBackend& operator=(const CudaBackend&) = delete;
@@ -78,7 +83,7 @@ class CudaBackend final : public Backend {
     std::byte* const* blocks;
   };
 
-  void start();
+  void start(const CudaOptions& options);
   void stop() noexcept;
   void wait();
   // Copies to the device in the stream's order; valid until 1 MB more was uploaded.

@@ -5,6 +5,7 @@
 #ifdef NVIUM_CUDA
 #include "../cuda/cuda_backend.h"
 #include "../cuda/query.h"
+#include "../cuda/self_check.h"
 #endif
 
 namespace nvium {
@@ -25,10 +26,18 @@ Computer make_computer(const std::string& device, const cpu::Options& options) {
       std::string set = "sm_" + chosen->capability;
       std::erase(set, '.');
       try {
-        return {std::make_unique<cuda::CudaBackend>(chosen->ordinal), "cuda", reason,
-                std::move(set), 1};
+        auto backend = std::make_unique<cuda::CudaBackend>(chosen->ordinal);
+        const std::string difference = cuda::find_difference(*backend);
+        if (!difference.empty()) {
+          throw Failure{"ERR_NVIUM_CUDA",
+                        chosen->name + " is not used: it gives other bits than the CPU in " +
+                            difference + ".",
+                        {}};
+        }
+        return {std::move(backend), "cuda", reason, std::move(set), 1};
       } catch (const Failure& failure) {
-        // A device may be there and not be had: it died, or another process has it for itself.
+        // A device may be there and not be had: it died, another process has it for itself, or it
+        // cannot be trusted.
         if (failure.code != "ERR_NVIUM_CUDA") throw;
         reason = failure.message;
       }

@@ -44,7 +44,8 @@ struct Computer {
   uint32_t threads;             // of the CPU that compute
 };
 
-// `device` is "cpu", "cuda", or "auto": CUDA where a device can be opened, else the CPU. Throws
+// `device` is "cpu", "cuda", or "auto": CUDA where a device can be opened and gives the CPU's bits
+// on a small set of operands, else the CPU. Throws
 // Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_INVALID_ARG.
 Computer make_computer(const std::string& device, const cpu::Options& options);
 

@@ -32,6 +32,7 @@
       "cuda/draw.cu",
       "cuda/project.cu",
       "cuda/query.cc",
+      "cuda/self_check.cc",
       "cuda/table.cu"
     ]
   }

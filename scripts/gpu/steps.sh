@@ -42,6 +42,16 @@ leave_out() { # name reason
   keep_step "$1" 0
 }
 
+# Runs a command, or a function of this script, for so many seconds at most.
+limited() {
+  if [ "$(type -t "$2")" = function ]; then
+    export -f configure_programs make_programs own_architectures
+    export device_programs
+    exec timeout --kill-after=5 "$1" bash -c '"$@"' limited "${@:2}"
+  fi
+  exec timeout --kill-after=5 "$@"
+}
+
 # step name limit command…: prints and logs what the command prints; sets outcome, reason, status and log. A command ends
 # with status 3 where it cannot run, and says why.
 step() {
@@ -57,7 +67,7 @@ step() {
   else
     # In the background, so that an interruption need not wait for it.
     {
-      timeout --kill-after=5 "$limit" "$@" 2>&1 &
+      limited "$limit" "$@" 2>&1 &
       echo $! >"$folder/pid"
       wait $!
       echo $? >"$folder/status"
@@ -80,12 +90,18 @@ content() {
   if [ -s "$1" ]; then cat "$1"; else json_missing "$outcome${reason:+, $reason}"; fi
 }
 
+# What the steps printed, in one archive beside the file.
+keep_logs() {
+  tar -czf "${result%.json}.logs.tar.gz" -C "$(dirname "$folder")" "$(basename "$folder")" 2>/dev/null
+}
+
 # What runs ends with the script, and the file says how far it came.
 on_interrupt() {
   trap '' INT TERM
   [ -f "$folder/pid" ] && kill "$(cat "$folder/pid")"
   failed+="${failed:+, }\"interrupted\""
   write_result false 130
+  keep_logs
   echo "Interrupted: $result"
   exit 130
 }

@@ -69,6 +69,16 @@ inline int device() {
   return chosen != nullptr ? chosen->ordinal : 0;
 }
 
+// NVIUM_TEST_PROCESSORS: grids as for a device of so many multiprocessors, so that a GPU takes the
+// ways through a kernel that it would not take with its own.
+inline cuda::CudaOptions options() {
+  cuda::CudaOptions options;
+  if (const char* processors = std::getenv("NVIUM_TEST_PROCESSORS")) {
+    options.processors = uint32_t(std::atoi(processors));
+  }
+  return options;
+}
+
 // `compute(backend)` gives bytes; it is called inside enter(). Where they differ from the CPU's
 // `differ(schedule, expected, found)` is called.
 template <class Compute, class Differ>
@@ -83,7 +93,7 @@ void on_both(const std::string& what, const Compute& compute, bool all_schedules
     begin(schedule);
     Bytes found;
     try {
-      cuda::CudaBackend backend(device());
+      cuda::CudaBackend backend(device(), options());
       backend.enter([&] { found = compute(static_cast<Backend&>(backend)); });
     } catch (const Failure& failure) {
       testing::fail(what.c_str(), 0, failure.code + ": " + failure.message);

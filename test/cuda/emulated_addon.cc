@@ -1,4 +1,5 @@
-// What the emulated addon exports besides the product's: failures of the device, ordered by tests.
+// What the emulated addon exports besides the product's: failures and faults of the device, ordered
+// by tests.
 #include <node_api.h>
 
 #include <iterator>
@@ -35,6 +36,15 @@ napi_value reset_device(napi_env, napi_callback_info) {
   return nullptr;
 }
 
+// setFlushing(flushing): whether kernels take subnormals for zeros.
+napi_value set_flushing(napi_env env, napi_callback_info info) {
+  napi_value argument;
+  size_t count = 1;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  napi_get_value_bool(env, argument, &simt::config().flush_subnormals);
+  return nullptr;
+}
+
 }  // namespace
 
 // By hand: the macro would define the API version a second time.
@@ -43,6 +53,7 @@ extern "C" NAPI_MODULE_EXPORT napi_value napi_register_module_v1(napi_env env, n
       {"failAfter", nullptr, fail_after, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"failed", nullptr, failed, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"resetDevice", nullptr, reset_device, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"setFlushing", nullptr, set_flushing, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, std::size(functions), functions);
   return nvium_register(env, exports);

@@ -110,6 +110,23 @@ describe.skipIf(device === undefined)("a CUDA device", () => {
     expect(model.info).toMatchObject({ device: "cpu", deviceReason: refusal?.message });
   });
 
+  it("that gives other bits than the CPU is not used, and the reason says where", async () => {
+    device?.setFlushing(false);
+    try {
+      const refusal = await load().catch((error: unknown) => error);
+      expect(refusal).toMatchObject({ code: "ERR_NVIUM_CUDA_UNAVAILABLE" });
+      await using model = await loadModel(FIXTURE);
+      expect(model.info.device).toBe("cpu");
+      expect(model.info.deviceReason).toMatch(
+        /gives other bits than the CPU in a product of 1 rows/,
+      );
+    } finally {
+      device?.setFlushing(true);
+    }
+    await using again = await loadModel(FIXTURE);
+    expect(again.info.device).toBe("cuda");
+  });
+
   it("that refuses an allocation leaves every session able to go on", async () => {
     let count = 0;
     for (; ; count++) {

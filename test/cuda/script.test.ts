@@ -1,6 +1,14 @@
 // scripts/gpu.sh over programs that stand in for those of a GPU: whatever they do, it writes one whole file that says so.
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
@@ -30,13 +38,14 @@ const root = mkdtempSync(join(tmpdir(), "nvium-gpu-"));
 afterAll(() => rmSync(root, { recursive: true }));
 
 const bench = `[ "$1" = device ] && echo '{"name": "a device"}' >"$3" || printf '{"part": "%s"}' "$1" >"$3"`;
-const comparison = String.raw`echo 'ok   one'; echo 'note "quoted" \ back'; echo '1 passed, 0 failed'`;
+const comparison = String.raw`[ "$1" = --list ] && { echo one; exit; }; echo 'ok   one'; echo 'note "quoted" \ back'; echo '1 passed, 0 failed'`;
 let folders = 0;
 
 function run(
   programs: Record<string, string>,
   seconds = 60,
-): { status: number | null; result: Result } {
+  steps?: string,
+): { status: number | null; result: Result; folder: string } {
   const folder = join(root, String(folders++));
   mkdirSync(folder);
   const all = {
@@ -44,6 +53,7 @@ function run(
     cuda_operations_test: comparison,
     cuda_boundary_test: comparison,
     cuda_model_test: comparison,
+    cuda_shapes_test: comparison,
     ...programs,
   };
   for (const [name, text] of Object.entries(all)) {
@@ -52,20 +62,30 @@ function run(
   }
   const file = join(folder, "result.json");
   const { status } = spawnSync("scripts/gpu.sh", ["--emulated", folder, file], {
-    env: { ...process.env, NVIUM_GPU_SECONDS: String(seconds) },
+    env: {
+      ...process.env,
+      NVIUM_GPU_SECONDS: String(seconds),
+      ...(steps === undefined ? {} : { NVIUM_GPU_STEPS: steps }),
+    },
     stdio: "ignore",
   });
-  return { status, result: JSON.parse(readFileSync(file, "utf8")) as Result };
+  return { status, result: JSON.parse(readFileSync(file, "utf8")) as Result, folder };
 }
 
 const step = (result: Result, name: string) => result.steps.find((one) => one.name === name);
 
 test("all sections of a run without failures", () => {
-  const { status, result } = run({});
+  const { status, result, folder } = run({});
   expect(status).toBe(0);
   expect(result).toMatchObject({ finished: true, exitStatus: 0, failed: [] });
   expect(result.device.name).toBe("a device");
-  expect(Object.keys(result.comparisons)).toEqual(["operations", "boundary", "model"]);
+  expect(Object.keys(result.comparisons)).toEqual([
+    "operations",
+    "operations for 4 processors",
+    "boundary",
+    "model",
+    "shapes",
+  ]);
   expect(result.comparisons.model).toEqual({
     result: "passed",
     passed: ["one"],
@@ -73,6 +93,8 @@ test("all sections of a run without failures", () => {
     details: [],
     notes: ['"quoted" \\ back'],
   });
+  const logs = spawnSync("tar", ["-tzf", join(folder, "result.logs.tar.gz")], { encoding: "utf8" });
+  expect(logs.stdout).toContain("steps/compare_boundary.log");
   expect(Object.values(result.kernels).map(({ part }) => part)).toEqual([
     "products",
     "attention",
@@ -103,15 +125,30 @@ test("every tool of compute-sanitizer over both programs", () => {
   });
 });
 
-test("a comparison that fails is named, and the rest still runs", () => {
+test("a comparison that fails is named, what did not pass runs again by itself, and the rest still runs", () => {
+  // The second test loses the device, which fails the third where it comes after it.
   const { status, result } = run({
-    cuda_model_test: "echo '  model: 3 bytes differ'; echo 'FAIL two'; exit 1",
+    cuda_model_test: `case $1 in
+      --list) printf 'one\\ntwo\\nthree\\n' ;;
+      =three) echo 'ok   three' ;;
+      =two) echo 'FAIL two'; exit 1 ;;
+      "") echo 'ok   one'; echo '  model: 3 bytes differ'; echo 'FAIL two'; echo 'FAIL three'; exit 1 ;;
+      *) exit 9 ;;
+    esac`,
   });
   expect(status).toBe(1);
-  expect(result).toMatchObject({ finished: true, exitStatus: 1, failed: ["compare model"] });
+  expect(result).toMatchObject({
+    finished: true,
+    exitStatus: 1,
+    failed: ["compare model", "compare model, two alone"],
+  });
+  expect(Object.keys(result.comparisons).filter((name) => name.endsWith("alone"))).toEqual([
+    "model, two alone",
+    "model, three alone",
+  ]);
   expect(result.comparisons.model).toMatchObject({
     result: "failed",
-    failed: ["two"],
+    failed: ["two", "three"],
     details: ["model: 3 bytes differ"],
   });
   expect(result.decoding.part).toBe("decode");
@@ -120,16 +157,37 @@ test("a comparison that fails is named, and the rest still runs", () => {
 test("a part that dies or hangs leaves the others", () => {
   const { status, result } = run(
     {
-      gpu_bench_emulated: `case $1 in products) kill -SEGV $$ ;; decode) sleep 60 ;; *) ${bench} ;; esac`,
+      gpu_bench_emulated: `case $1 in products) kill -SEGV $$ ;; exits) sleep 60 ;; *) ${bench} ;; esac`,
     },
     6,
   );
   expect(status).toBe(1);
-  expect(result.failed).toEqual(expect.arrayContaining(["products", "decode"]));
+  expect(result.failed).toEqual(expect.arrayContaining(["products", "exits"]));
   expect(result.kernels.products?.missing).toMatch(/^failed, /);
   expect(result.kernels.attention?.part).toBe("attention");
-  expect(step(result, "decode")?.result).toBe("timed out");
-  expect(result.decoding.missing).toMatch(/^timed out, /);
+  expect(result.decoding.part).toBe("decode");
+  expect(step(result, "exits")?.result).toBe("timed out");
+  expect(result.kernels.exits?.missing).toMatch(/^timed out, /);
+});
+
+test("steps that are not asked for are left out", () => {
+  const { status, result } = run({}, 60, "compare products");
+  expect(status).toBe(0);
+  expect(result.comparisons.model?.result).toBe("passed");
+  expect(result.kernels.products?.part).toBe("products");
+  expect(result.kernels.attention).toBeUndefined();
+  expect(result.decoding.missing).toBe("not asked for");
+  expect(result.torch).toEqual({ missing: "not asked for" });
+});
+
+test("a step that does not exist is refused before anything runs", () => {
+  const file = join(root, "never.json");
+  const { status } = spawnSync("scripts/gpu.sh", [file], {
+    env: { ...process.env, NVIUM_GPU_STEPS: "compare prodcuts" },
+    stdio: "ignore",
+  });
+  expect(status).toBe(2);
+  expect(existsSync(file)).toBe(false);
 });
 
 test("where there is no device every section says so", () => {

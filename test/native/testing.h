@@ -1,5 +1,6 @@
 // A minimal test harness: TEST(name) { … } registers a test, CHECK and CHECK_EQ report and go on.
-// The program runs every test, or those whose name contains one of its arguments.
+// The program runs every test, or those whose name contains one of its arguments or is one that
+// follows a "=". With --list first it prints their names instead.
 #ifndef NVIUM_TEST_NATIVE_TESTING_H_
 #define NVIUM_TEST_NATIVE_TESTING_H_
 
@@ -57,10 +58,19 @@ void check_equal(const char* file, int line, const char* text, const A& a, const
 __attribute__((weak)) int main(int argc, char** argv) {
   int passed = 0, failed = 0;
   std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // whoever waits sees how far it is
+  const bool list = argc > 1 && std::strcmp(argv[1], "--list") == 0;
+  const int first = list ? 2 : 1;
   for (const testing::Test& test : testing::tests()) {
-    bool wanted = argc == 1;
-    for (int i = 1; i < argc; i++) wanted |= std::strstr(test.name, argv[i]) != nullptr;
+    bool wanted = argc == first;
+    for (int i = first; i < argc; i++) {
+      wanted |= argv[i][0] == '=' ? std::strcmp(test.name, argv[i] + 1) == 0
+                                  : std::strstr(test.name, argv[i]) != nullptr;
+    }
     if (!wanted) continue;
+    if (list) {
+      std::printf("%s\n", test.name);
+      continue;
+    }
     testing::failures = 0;
     try {
       test.run();
@@ -72,6 +82,7 @@ __attribute__((weak)) int main(int argc, char** argv) {
     std::printf("%s %s\n", testing::failures == 0 ? "ok  " : "FAIL", test.name);
     ++(testing::failures == 0 ? passed : failed);
   }
+  if (list) return 0;
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed != 0 || passed == 0;
 }

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 
 const COLUMNS = 80;
-const ARGUMENTS = ["generate", "--seed", "645", "--max-new-tokens", "84"];
+const ARGUMENTS = ["generate", "--seed", "12063"];
 const TARGET = "docs/images/story.svg";
 
 const FONT = 14;

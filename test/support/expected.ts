@@ -14,6 +14,8 @@ export const FIXTURES = [
 ] as const;
 
 export const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
+/** Its dense twin: as many parameters, no exits. */
+export const DEMO_TWIN = fileURLToPath(new URL("../../models/demo-twin", import.meta.url));
 
 export function fixture(name: string): string {
   return fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));

@@ -30,8 +30,10 @@ class Results {
  public:
   explicit Results(Backend& backend) : b_(backend) {
     backend.enter([&] {
-      for (const DType type : {DType::bf16, DType::f16, DType::f32}) projections(type);
-      for (const DType type : {DType::bf16, DType::f32}) attention(type);
+      for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
+        projections(type);
+      }
+      for (const CacheType type : {CacheType::bf16, CacheType::f32}) attention(type);
       router();
       draws();
       mixture();
@@ -65,7 +67,7 @@ class Results {
         const float value = values[size_t(r) * m.cols + c];
         const size_t at = tile_index(m.type, r % kTileRows, c) * bytes_of(m.type);
         const uint16_t half = numerics::bf16_from_float(value) & 0xbfff;
-        std::memcpy(tile + at, m.type == DType::f32 ? static_cast<const void*>(&value) : &half,
+        std::memcpy(tile + at, m.type == MatrixType::f32 ? static_cast<const void*>(&value) : &half,
                     bytes_of(m.type));
       }
     }
@@ -88,7 +90,7 @@ class Results {
     note(std::move(what), std::move(bytes));
   }
 
-  void projections(DType type) {
+  void projections(MatrixType type) {
     constexpr Activation kActivations[] = {Activation::none, Activation::silu, Activation::gelu,
                                            Activation::swiglu};
     const uint32_t cols = 275, width = 40;
@@ -121,7 +123,7 @@ class Results {
   }
 
   // Two spans, both on two sides of a block's end; two query heads on one key head.
-  void attention(DType type) {
+  void attention(CacheType type) {
     const CacheShape shape{1, 2, 1, 24, type};
     const uint32_t length = 67, first = 62;
     Buffer one(b_, 2 * shape.block_bytes()), other(b_, 2 * shape.block_bytes());
@@ -157,8 +159,9 @@ class Results {
     const uint32_t hidden = 40, inner = 33, outer = 70, rows = 3;
     Router r;
     const Buffer vector = put(sample(20, outer)), input = put(sample(21, rows * hidden));
-    Matrix fc1{nullptr, inner, hidden, DType::bf16}, fc2{nullptr, outer, inner, DType::bf16};
-    r.head = {nullptr, 2, outer, DType::bf16};
+    Matrix fc1{nullptr, inner, hidden, MatrixType::bf16},
+        fc2{nullptr, outer, inner, MatrixType::bf16};
+    r.head = {nullptr, 2, outer, MatrixType::bf16};
     const Buffer one = tiles(fc1, 22), two = tiles(fc2, 23), head = tiles(r.head, 24);
     r.input_norm = r.norm = r.bias = vector.floats();
     r.blocks = {{fc1, vector.floats(), fc2, vector.floats()}};
@@ -170,7 +173,7 @@ class Results {
 
   void draws() {
     const uint32_t vocab = 301, cols = 24, rows = 3;
-    Matrix head{nullptr, vocab, cols, DType::bf16};
+    Matrix head{nullptr, vocab, cols, MatrixType::bf16};
     const Buffer memory = tiles(head, 30), input = put(sample(31, rows * cols));
     Buffer logits(b_, rows * vocab * sizeof(float));
     const std::vector<Draw> draws{{.temperature = 0.75f, .seed = 5, .position = 3},
@@ -196,7 +199,7 @@ class Results {
   }
 
   void tables() {
-    Matrix table{nullptr, 70, 45, DType::bf16};
+    Matrix table{nullptr, 70, 45, MatrixType::bf16};
     const Buffer memory = tiles(table, 50);
     const std::vector<uint32_t> tokens{0, 69, 31, 32};
     Buffer output(b_, tokens.size() * table.cols * sizeof(float));

@@ -4,6 +4,7 @@
 // NVIUM_TEST_REPEATS: how often each is run again (100; on the emulator 1). On the emulator
 // everything is over the smallest of the bench's shapes, one layer.
 #include "../../bench/native/shapes.h"
+
 #include "both.h"
 
 using namespace equality;
@@ -39,7 +40,7 @@ std::vector<float> numbers(size_t count, uint32_t seed) {
 
 Stored matrix(Backend& backend, uint32_t rows, uint32_t cols) {
   Stored s;
-  s.matrix = {nullptr, rows, cols, DType::bf16};
+  s.matrix = {nullptr, rows, cols, MatrixType::bf16};
   const size_t count = s.matrix.bytes() / 2;
   const std::vector<float> values = numbers(count, 3);
   std::vector<uint16_t> halves(count);
@@ -116,7 +117,7 @@ TEST(products_of_a_layer) {
 }
 
 TEST(attention_of_a_layer) {
-  const CacheShape shape{1, kModel.heads, kModel.heads, kModel.head_dim, DType::bf16};
+  const CacheShape shape{1, kModel.heads, kModel.heads, kModel.head_dim, CacheType::bf16};
   for (const uint32_t context : kContexts) {
     for (const uint32_t rows : kRows) {
       const std::string what =
@@ -137,8 +138,8 @@ TEST(attention_of_a_layer) {
         const Span span{context, context + rows, 0, blocks.data()};
         again(
             [&] {
-              backend.attend({shape, 0, {&span, 1}, qkv.floats(), rotary.floats(),
-                              output.floats()});
+              backend.attend(
+                  {shape, 0, {&span, 1}, qkv.floats(), rotary.floats(), output.floats()});
             },
             [&] { return read(backend, output); });
       });

@@ -1,4 +1,4 @@
-import { createBlockPool } from "./cache/pool.js";
+import { type BlockPool, createBlockPool } from "./cache/pool.js";
 import {
   commit,
   createSequence,
@@ -7,11 +7,19 @@ import {
   release,
   reserve,
 } from "./cache/sequence.js";
+import { createTrimmer, type Trimmer } from "./cache/trim.js";
 import { readCheckpoint } from "./checkpoint/checkpoint.js";
 import type { Checkpoint, DType, ModelPlan } from "./checkpoint/plan.js";
 import { NviumError } from "./errors.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
-import { fromNative, type NativeMemory, type NativeModel, native, typed } from "./native.js";
+import {
+  fromNative,
+  type NativeFailure,
+  type NativeMemory,
+  type NativeModel,
+  native,
+  typed,
+} from "./native.js";
 import { abortable, createQueue, type Queue } from "./queue.js";
 import { checkOptions, flag, integer, invalid } from "./sampling.js";
 import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
@@ -87,6 +95,8 @@ export interface Engine {
   readonly plan: ModelPlan;
   readonly segments: number;
   readonly pools: Pools;
+  /** Gives memory back. */
+  readonly trimmer: Trimmer;
   /** One job of a model at a time. */
   readonly queue: Queue;
   /** Those that are neither disposed nor forgotten. */
@@ -108,13 +118,34 @@ export class Model implements AsyncDisposable {
     const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
     this.#tokenizer = tokenizer;
     this.#chatTemplate = () => loadChatTemplate(checkpoint);
+    const queue = createQueue();
+    const sessions: Engine["sessions"] = new Set();
+    const pool = (): BlockPool => createBlockPool(() => trimmer.soon());
+    const pools = { cache: pool(), boundary: pool() };
+    const trimmer = createTrimmer({
+      get busy() {
+        return queue.busy;
+      },
+      get used() {
+        return pools.cache.used;
+      },
+      get changes() {
+        return pools.cache.changes + pools.boundary.changes;
+      },
+      async trim() {
+        const lengths = [...sessions].map((session) => session.deref()?.length ?? 0);
+        const positions = Math.max(0, ...lengths);
+        await nativeModel.trim(pools.cache.occupied(), pools.boundary.occupied(), positions);
+      },
+    });
     this.#engine = {
       native: nativeModel,
       plan,
       segments: plan.exits.length + 1,
-      pools: { cache: createBlockPool(), boundary: createBlockPool() },
-      queue: createQueue(),
-      sessions: new Set(),
+      pools,
+      trimmer,
+      queue,
+      sessions,
       disposed: false,
     };
     const engine = this.#engine;
@@ -191,7 +222,7 @@ export class Model implements AsyncDisposable {
    */
   async evaluate(tokens: Iterable<number>, options: EvaluateOptions = {}): Promise<EvaluateResult> {
     this.#requireLive();
-    const { plan, pools, queue, segments } = this.#engine;
+    const { plan, pools, queue, segments, trimmer } = this.#engine;
     const { exitLogits: wantsLogits = false, mixture = false } = checkOptions(options);
     flag("exitLogits", wantsLogits);
     flag("mixture", mixture);
@@ -218,6 +249,7 @@ export class Model implements AsyncDisposable {
             state.generated.push(0);
           }
           const reservation = reserve(state, pools, list.length);
+          let error: NativeFailure | null;
           try {
             const call = {
               sequences: [describe(state, reservation, 0n, 0)],
@@ -230,11 +262,14 @@ export class Model implements AsyncDisposable {
               exitLogits,
               mixtureLogProbs,
             };
-            const { error } = await typed(() => this.#engine.native.evaluate(call));
-            if (error !== null) throw fromNative(error, signal);
+            ({ error } = await typed(() => this.#engine.native.evaluate(call)));
           } finally {
             commit(state, pools, reservation, state.frontiers);
             release(state, pools);
+          }
+          if (error !== null) {
+            await trimmer.now();
+            throw fromNative(error, signal);
           }
         });
       });
@@ -244,6 +279,15 @@ export class Model implements AsyncDisposable {
       ...(exitLogits === null ? {} : { exitLogits }),
       ...(mixtureLogProbs === null ? {} : { mixtureLogProbs }),
     };
+  }
+
+  /**
+   * Gives back now what memory no session holds. It goes by itself too: behind a call that failed or was aborted at once, else
+   * about a second after it was last used.
+   */
+  async trim(): Promise<void> {
+    this.#requireLive();
+    await this.#engine.queue.run(() => this.#engine.trimmer.now());
   }
 
   /** Disposes the sessions, waits for the job in flight and frees the memory. */
@@ -260,6 +304,7 @@ export class Model implements AsyncDisposable {
     this.#engine.disposed = true;
     await Promise.all([...this.#engine.sessions].map((session) => session.deref()?.dispose()));
     await this.#engine.queue.idle();
+    await this.#engine.trimmer.stop();
     this.#engine.native.dispose();
   }
 

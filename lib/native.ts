@@ -45,7 +45,7 @@ export interface NativeSequence {
 
 /** What must exist before a call computes. */
 export interface NativeReservation {
-  /** Blocks [0, n) of each pool exist. */
+  /** The numbers of each pool's blocks are below it. Those that the sequences name are made; a call that fails here makes none. */
   readonly cacheBlocks: number;
   readonly boundaryBlocks: number;
   /** Cache blocks newly taken from the pool: zeroed. */
@@ -134,6 +134,15 @@ export interface NativeModel {
   flush(call: NativeCall): Promise<NativeResult>;
   /** Fills the arrays of the call. */
   evaluate(call: NativeEvaluateCall): Promise<NativeResult>;
+  /**
+   * Gives back memory without used blocks: `used[b]` is 0 where block b is free, as all are behind its end; and of a rotary
+   * table much longer than `positions`. Does nothing where a call was asked for since.
+   */
+  trim(
+    cache: Uint8Array<ArrayBuffer>,
+    boundary: Uint8Array<ArrayBuffer>,
+    positions: number,
+  ): Promise<void>;
   /** A block's bytes, for tests of equality. */
   readBlock(pool: "cache" | "boundary", block: number): Uint8Array;
   /** Frees everything at once, or when the job in flight ends. */

@@ -240,8 +240,9 @@ export class Session implements AsyncDisposable {
     this.#requireToken();
     this.#requireRoom(1);
     const reservation = reserve(this.#state, this.#engine.pools, this.#state.tokens.length);
-    const call = this.#stepCall(reservation, native, 1, [], new Int32Array(1));
-    const result = this.#attempt(reservation, () => this.#engine.native.stepSync(call));
+    const result = this.#attempt(reservation, () =>
+      this.#engine.native.stepSync(this.#stepCall(reservation, native, 1, [], new Int32Array(1))),
+    );
     const { steps, error } = this.#accept(reservation, result, signal);
     const [step] = steps;
     if (step === undefined) throw error;
@@ -320,10 +321,13 @@ export class Session implements AsyncDisposable {
       this.#onEngine(signal, async (abort) => {
         const { native, pools } = this.#engine;
         const reservation = reserve(this.#state, pools, this.#state.tokens.length);
-        const call = this.#call(reservation, abort);
-        const result = await this.#attemptAsync(reservation, () => native.flush(call));
+        const result = await this.#attemptAsync(reservation, () =>
+          native.flush(this.#call(reservation, abort)),
+        );
         const { error } = this.#accept(reservation, result, signal);
-        if (error !== undefined) throw error;
+        if (error === undefined) return;
+        await this.#engine.trimmer.now();
+        throw error;
       }),
     );
   }
@@ -409,9 +413,13 @@ export class Session implements AsyncDisposable {
       this.#requireRoom(1);
       const end = this.#state.tokens.length + count - 1;
       const reservation = reserve(this.#state, this.#engine.pools, end);
-      const call = this.#stepCall(reservation, native, count, stops, abort);
-      const result = await this.#attemptAsync(reservation, () => this.#engine.native.step(call));
-      return this.#accept(reservation, result, signal);
+      const result = await this.#attemptAsync(reservation, () =>
+        this.#engine.native.step(this.#stepCall(reservation, native, count, stops, abort)),
+      );
+      const accepted = this.#accept(reservation, result, signal);
+      // Nothing of a call that failed outlives it.
+      if (accepted.error !== undefined) await this.#engine.trimmer.now();
+      return accepted;
     });
   }
 

@@ -33,8 +33,8 @@ class Decoder {
     const Plan& plan = model_.plan();
     std::vector<uint32_t> fresh;
     for (uint32_t b = 0; b < kBlocks; b++) fresh.push_back(b);
-    model_.reserve(kBlocks, kBlocks * plan.segments(), fresh, kBlocks * kBlockPositions);
     s_ = make_sequence(plan, kBlocks);
+    model_.reserve({&s_, 1}, fresh, kBlocks * kBlockPositions);
     begin(0);
     prompt_seconds = device.time([&] { cascade_.flush({&s_, 1}, Control()); }).done;
   }

@@ -44,13 +44,11 @@ int main(int argc, char** argv) {
   backend.enter([&] {
     Model model(backend, make_plan(*shape), source, Control());
     const Plan& plan = model.plan();
-    model.reserve(kBlocks, kBlocks * plan.segments(), {}, kBlocks * kBlockPositions);
-    for (uint32_t b = 0; b < kBlocks; b++) {
-      const uint32_t fresh[] = {b};
-      model.reserve(kBlocks, kBlocks, fresh, kContext);
-    }
-    const Probe probe(backend.team(), model.weights_memory(), model.memory().weights);
     Sequence sequence = make_sequence(plan, kBlocks);
+    std::vector<uint32_t> fresh(kBlocks);
+    for (uint32_t b = 0; b < kBlocks; b++) fresh[b] = b;
+    model.reserve({&sequence, 1}, fresh, kBlocks * kBlockPositions);
+    const Probe probe(backend.team(), model.weights_memory(), model.memory().weights);
     set_length(sequence, kContext + 1, 0, plan.vocab_size);
     Cascade cascade(model);
     cascade.flush({&sequence, 1}, Control());

@@ -183,7 +183,7 @@ void run_call(Engine& engine, Call& call, const Compute& compute) {
     call.outcome = outcome_of([&] {
       // A failure leaves enter(), which then waits for what the device still does.
       engine.computer.backend->enter([&] {
-        model.reserve(call.cache_blocks, call.boundary_blocks, call.fresh, call.positions);
+        model.reserve(call.sequences, call.fresh, call.positions, call.control);
         compute(model);
       });
     });
@@ -254,6 +254,7 @@ Napi::Function ModelObject::define(Napi::Env env) {
        InstanceMethod<&ModelObject::step_sync>("stepSync"),
        InstanceMethod<&ModelObject::flush>("flush"),
        InstanceMethod<&ModelObject::evaluate>("evaluate"),
+       InstanceMethod<&ModelObject::trim>("trim"),
        InstanceMethod<&ModelObject::read_block>("readBlock"),
        InstanceMethod<&ModelObject::memory>("memory"),
        InstanceMethod<&ModelObject::dispose>("dispose"),
@@ -294,6 +295,12 @@ std::shared_ptr<Engine> ModelObject::engine() {
   return engine_;
 }
 
+std::shared_ptr<Engine> ModelObject::engine_for_call() {
+  const auto engine = this->engine();
+  engine->calls++;
+  return engine;
+}
+
 Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     Addon& addon = Addon::of(info.Env());
@@ -331,7 +338,7 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::step(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     const Napi::Object o = object(info[0], "call");
-    auto engine = this->engine();
+    const auto engine = engine_for_call();
     auto call = read_step_call(o, Addon::of(info.Env()));
     return run_job(
         info.Env(),
@@ -346,7 +353,7 @@ Napi::Value ModelObject::step(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::step_sync(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
-    auto engine = this->engine();
+    const auto engine = engine_for_call();
     auto call = read_step_call(object(info[0], "call"), Addon::of(info.Env()));
     run_call(*engine, *call, [&](Model&) { run_steps(*engine->cascade, *call); });
     account(info.Env());
@@ -357,7 +364,7 @@ Napi::Value ModelObject::step_sync(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::flush(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     const Napi::Object o = object(info[0], "call");
-    auto engine = this->engine();
+    const auto engine = engine_for_call();
     auto call = read_call(o, Addon::of(info.Env()));
     return run_job(
         info.Env(),
@@ -376,7 +383,7 @@ Napi::Value ModelObject::flush(const Napi::CallbackInfo& info) {
 Napi::Value ModelObject::evaluate(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     const Napi::Object o = object(info[0], "call");
-    auto engine = this->engine();
+    const auto engine = engine_for_call();
     auto call = read_call(o, Addon::of(info.Env()));
     require(call->sequences.size() == 1, "sequences");
     const Plan& plan = engine->model->plan();
@@ -398,6 +405,32 @@ Napi::Value ModelObject::evaluate(const Napi::CallbackInfo& info) {
           return to_result(env, *call);
         },
         {o, info.This().As<Napi::Object>()});
+  });
+}
+
+Napi::Value ModelObject::trim(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const auto engine = this->engine();
+    const auto used = [&](size_t i, const char* name) {
+      const std::span<uint8_t> flags = elements<uint8_t>(info[i], name);
+      return std::vector<uint8_t>(flags.begin(), flags.end());
+    };
+    const uint32_t positions = info[2].ToNumber().Uint32Value();
+    return run_job(
+        info.Env(),
+        [engine, positions, calls = engine->calls.load(), cache = used(0, "cache"),
+         boundary = used(1, "boundary")] {
+          const std::lock_guard lock(engine->one_job);
+          // A call that was asked for since may have taken what was free.
+          if (engine->calls != calls) return;
+          engine->computer.backend->enter([&] { engine->model->trim(cache, boundary, positions); });
+          engine->note_memory();
+        },
+        [this](Napi::Env env) {
+          account(env);
+          return env.Undefined();
+        },
+        {info.This().As<Napi::Object>()});
   });
 }
 

@@ -21,6 +21,8 @@ struct Engine {
   std::unique_ptr<Model> model;
   std::unique_ptr<Cascade> cascade;
   std::mutex one_job;
+  // Calls that JavaScript has asked for: their blocks are in use, whatever a trim was told before.
+  std::atomic<uint64_t> calls{0};
 
   // The device memory held when the last job ended: one that runs may be changing it.
   Memory memory() const;
@@ -45,6 +47,7 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   Napi::Value step_sync(const Napi::CallbackInfo& info);
   Napi::Value flush(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
+  Napi::Value trim(const Napi::CallbackInfo& info);
   Napi::Value read_block(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
@@ -53,6 +56,7 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   Napi::Value told(const Napi::CallbackInfo& info);
 
   std::shared_ptr<Engine> engine();  // throws when disposed
+  std::shared_ptr<Engine> engine_for_call();
   void account(Napi::Env env);
 
   std::shared_ptr<Engine> engine_;

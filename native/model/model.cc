@@ -12,6 +12,9 @@ CacheShape cache_shape(const Plan& plan) {
           key == StoredType::bf16 ? CacheType::bf16 : CacheType::f32};
 }
 
+// Positions of the shortest rotary table.
+constexpr uint32_t kLeastRotary = 256;
+
 }  // namespace
 
 Model::Model(Backend& backend, Plan plan, TensorSource& source, const Control& control)
@@ -39,20 +42,51 @@ Memory Model::memory() const {
   return {weights_.memory.bytes(), cache_.bytes(), boundary_.bytes(), workspace};
 }
 
-void Model::reserve(uint32_t cache, uint32_t boundary, std::span<const uint32_t> fresh,
-                    uint32_t positions) {
-  cache_.reserve(cache);
-  boundary_.reserve(boundary);
-  for (const uint32_t block : fresh) backend_.zero(cache_.at(block), cache_.block_bytes());
+void Model::reserve(std::span<const Sequence> sequences, std::span<const uint32_t> fresh,
+                    uint32_t positions, const Control& control) {
+  const auto need = [&](BlockStore& store, const BlockTable& table) {
+    for (const std::vector<int32_t>* blocks : {&table.block, &table.spare}) {
+      for (const int32_t block : *blocks) {
+        if (block == kNoBlock || store.has(uint32_t(block))) continue;
+        control.check();
+        store.make(uint32_t(block));
+      }
+    }
+  };
+  try {
+    for (const Sequence& s : sequences) {
+      need(cache_, s.cache);
+      for (const BlockTable& table : s.boundary) need(boundary_, table);
+    }
+    for (const uint32_t block : fresh) {
+      control.check();
+      backend_.zero(cache_.at(block), cache_.block_bytes());
+    }
+    extend_rotary(positions, control);
+  } catch (...) {
+    cache_.undo();
+    boundary_.undo();
+    throw;
+  }
+  cache_.keep();
+  boundary_.keep();
+}
+
+void Model::extend_rotary(uint32_t positions, const Control& control) {
   if (positions <= rotary_positions_) return;
+  constexpr uint32_t kLook = 1024;  // positions between two looks at an abort
   const uint32_t half = plan_.head_dim / 2;
-  const uint32_t count = std::max({positions, 2 * rotary_positions_, 256u});
-  std::vector<float> table(size_t(count) * half * 2);
+  const uint32_t count = std::max({positions, 2 * rotary_positions_, kLeastRotary});
+  std::vector<double> inverse(half);
   for (uint32_t i = 0; i < half; i++) {
-    const double inverse = numerics::inverse_frequency(int(i), int(plan_.head_dim),
-                                                       plan_.rotary_theta, plan_.rotary_scaling);
-    for (uint32_t position = 0; position < count; position++) {
-      const numerics::Rotation r = numerics::rotation(position, inverse);
+    inverse[i] = numerics::inverse_frequency(int(i), int(plan_.head_dim), plan_.rotary_theta,
+                                             plan_.rotary_scaling);
+  }
+  std::vector<float> table(size_t(count) * half * 2);
+  for (uint32_t position = 0; position < count; position++) {
+    if (position % kLook == 0) control.check();
+    for (uint32_t i = 0; i < half; i++) {
+      const numerics::Rotation r = numerics::rotation(position, inverse[i]);
       table[(size_t(position) * half + i) * 2] = r.cos;
       table[(size_t(position) * half + i) * 2 + 1] = r.sin;
     }
@@ -63,9 +97,19 @@ void Model::reserve(uint32_t cache, uint32_t boundary, std::span<const uint32_t>
   rotary_positions_ = count;
 }
 
+void Model::trim(std::span<const uint8_t> cache, std::span<const uint8_t> boundary,
+                 uint32_t positions) {
+  cache_.trim(cache);
+  boundary_.trim(boundary);
+  // The next call makes what it needs of the table again.
+  if (rotary_positions_ / 4 <= std::max(positions, kLeastRotary)) return;
+  rotary_ = {};
+  rotary_positions_ = 0;
+}
+
 std::vector<std::byte> Model::read_block(bool cache, uint32_t block) {
   const BlockStore& store = cache ? cache_ : boundary_;
-  if (uint64_t(block) >= store.bytes() / store.block_bytes()) {
+  if (!store.has(block)) {
     throw Failure{"ERR_NVIUM_INVALID_ARG", "There is no such block.", {{"argument", "block"}}};
   }
   std::vector<std::byte> bytes(store.block_bytes());

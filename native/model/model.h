@@ -48,10 +48,15 @@ class Model {
   const std::byte* weights_memory() const { return weights_.memory.data(); }
   const Work& work() const { return work_; }
 
-  // Makes room for blocks [0, cache) and [0, boundary), zeroes the cache blocks `fresh`, and
-  // extends the rotary table to `positions`.
-  void reserve(uint32_t cache, uint32_t boundary, std::span<const uint32_t> fresh,
-               uint32_t positions);
+  // Makes the blocks that the sequences name, zeroes the cache blocks `fresh`, which are among
+  // them, and extends the rotary table to `positions`. Throws Failure (ERR_NVIUM_OUT_OF_MEMORY) and
+  // Aborted; then it has made nothing.
+  void reserve(std::span<const Sequence> sequences, std::span<const uint32_t> fresh,
+               uint32_t positions, const Control& control = {});
+
+  // Gives memory back: of blocks that are not used (used[b] != 0 where one is, none from
+  // used.size() on), and of a rotary table much longer than `positions`.
+  void trim(std::span<const uint8_t> cache, std::span<const uint8_t> boundary, uint32_t positions);
 
   // The bytes of a block of either pool that exists, for tests of equality. Throws Failure
   // (ERR_NVIUM_INVALID_ARG).
@@ -96,6 +101,7 @@ class Model {
     int32_t exit_row;  // where its last row is kept, or -1 when the span goes on
   };
 
+  void extend_rotary(uint32_t positions, const Control& control);
   void run_chunk(uint32_t m, uint32_t rows);
   Projection head(uint32_t m, const float* hidden, uint32_t rows);
   void project(const Projection& projection);

@@ -317,6 +317,27 @@ describe("a block pool", () => {
     expect(pool.size).toBe(3);
   });
 
+  it("takes the lowest free number, and ends behind the last block in use", () => {
+    const pool = createBlockPool();
+    const blocks = Array.from({ length: 6 }, () => pool.take());
+    expect(blocks).toEqual([0, 1, 2, 3, 4, 5]);
+    for (const block of [5, 1, 3, 4]) pool.drop(block);
+    expect([pool.size, pool.used]).toEqual([3, 2]);
+    expect([...pool.occupied()]).toEqual([1, 0, 1]);
+    expect([pool.take(), pool.take(), pool.take()]).toEqual([1, 3, 4]);
+  });
+
+  it("counts what is taken and freed, and tells when a block becomes free", () => {
+    let freed = 0;
+    const pool = createBlockPool(() => freed++);
+    const block = pool.take();
+    pool.hold(block);
+    pool.drop(block);
+    expect([pool.changes, freed]).toEqual([1, 0]);
+    pool.drop(block);
+    expect([pool.changes, freed]).toEqual([2, 1]);
+  });
+
   it("frees a block with its last holder", () => {
     const pool = createBlockPool();
     const block = pool.take();

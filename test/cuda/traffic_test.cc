@@ -174,9 +174,9 @@ TEST(five_launches_a_layer) {
       bench::GeneratedSource source;
       Model model(backend, bench::make_plan(kTiny), source, Control());
       const uint32_t fresh[] = {0};
-      model.reserve(1, 1, fresh, kBlockPositions);
       Sequence sequence;
       sequence.cache.block = {0};
+      model.reserve({&sequence, 1}, fresh, kBlockPositions);
       std::vector<std::byte*> blocks;
       model.add_blocks(sequence, blocks);
       const std::vector<uint32_t> tokens(rows, 7);

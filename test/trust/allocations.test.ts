@@ -19,10 +19,11 @@ describe.runIf(process.platform === "linux")("when memory runs out", () => {
   });
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-  it("every request of the addon is refused once: typed errors, nothing lost, the same tokens", () => {
+  /** A script over the built package, with memory as it is told through the orders. */
+  function run(script: string): unknown {
     const { status, signal, stderr, stdout } = spawnSync(
       process.execPath,
-      [here("no-memory.js"), fixture("quadrivium-gqa-f32")],
+      [here(script), fixture("quadrivium-gqa-f32")],
       {
         env: {
           ...process.env,
@@ -34,11 +35,20 @@ describe.runIf(process.platform === "linux")("when memory runs out", () => {
       },
     );
     expect({ status, signal, stderr }).toEqual({ status: 0, signal: null, stderr: "" });
-    const found = JSON.parse(stdout) as Record<string, { refused: number; failed: number }>;
+    return JSON.parse(stdout);
+  }
+
+  it("every request of the addon is refused once: typed errors, nothing lost, the same tokens", () => {
+    const found = run("no-memory.js") as Record<string, { refused: number; failed: number }>;
     for (const [what, { refused, failed }] of Object.entries(found)) {
       expect(refused, what).toBeGreaterThan(20);
       // Each refusal is felt, or the test would not reach what it is about.
       expect(failed, what).toBe(refused);
     }
+  }, 160_000);
+
+  it("for good, beyond a limit: calls that need more leave nothing, and others go on", () => {
+    // Four kinds of call, three limits, twice each; and a session from before and one from afterwards.
+    expect(run("limited.js")).toEqual({ failed: 24, same: 24 });
   }, 160_000);
 });

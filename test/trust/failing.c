@@ -1,7 +1,8 @@
 // Preloaded into node: memory and threads that the addon asks for are refused on demand. Orders
 // come through a file that both sides see: [0] how many requests still succeed before one is
 // refused, or -1; [1] whether all that follow are refused too; [2] requests made; [3] requests
-// refused.
+// refused; [4] bytes that the addon may still map, or -1 for any number: what it unmaps it may map
+// again.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,11 +43,14 @@ __attribute__((constructor)) static void begin(void) {
   if (memory != MAP_FAILED) orders = memory;
 }
 
+static int is_addon(const void* caller) {
+  if (first == 0) dl_iterate_phdr(look, NULL);
+  return (uintptr_t)caller >= first && (uintptr_t)caller < last;
+}
+
 // Whether a request is the addon's and to be refused.
 static int refused(const void* caller) {
-  if (orders == NULL || orders[0] == -1) return 0;
-  if (first == 0) dl_iterate_phdr(look, NULL);
-  if ((uintptr_t)caller < first || (uintptr_t)caller >= last) return 0;
+  if (orders == NULL || orders[0] == -1 || !is_addon(caller)) return 0;
   orders[2]++;
   const int64_t left = orders[0]--;
   // Below zero nothing is refused but what follows the first, if that is asked for.
@@ -68,12 +72,41 @@ void* aligned_alloc(size_t alignment, size_t bytes) {
   return NULL;
 }
 
-void* mmap(void* at, size_t bytes, int protection, int flags, int fd, off_t offset) {
+// Whether what the addon maps is above the limit.
+static int beyond(const void* caller, size_t bytes) {
+  if (orders == NULL || orders[4] == -1 || !is_addon(caller)) return 0;
+  if (orders[4] < (int64_t)bytes) return 1;
+  orders[4] -= (int64_t)bytes;
+  return 0;
+}
+
+static void* map(const void* caller, void* at, size_t bytes, int protection, int flags, int fd,
+                 off_t offset) {
   static void* (*real)(void*, size_t, int, int, int, off_t);
   if (real == NULL) real = (void* (*)(void*, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap");
-  if (!refused(__builtin_return_address(0))) return real(at, bytes, protection, flags, fd, offset);
+  if (!refused(caller) && !beyond(caller, bytes)) {
+    return real(at, bytes, protection, flags, fd, offset);
+  }
   errno = ENOMEM;
   return MAP_FAILED;
+}
+
+void* mmap(void* at, size_t bytes, int protection, int flags, int fd, off_t offset) {
+  return map(__builtin_return_address(0), at, bytes, protection, flags, fd, offset);
+}
+
+// What programs with large files call it by.
+void* mmap64(void* at, size_t bytes, int protection, int flags, int fd, off64_t offset) {
+  return map(__builtin_return_address(0), at, bytes, protection, flags, fd, offset);
+}
+
+int munmap(void* at, size_t bytes) {
+  static int (*real)(void*, size_t);
+  if (real == NULL) real = (int (*)(void*, size_t))dlsym(RTLD_NEXT, "munmap");
+  if (orders != NULL && orders[4] != -1 && is_addon(__builtin_return_address(0))) {
+    orders[4] += (int64_t)bytes;
+  }
+  return real(at, bytes);
 }
 
 int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),

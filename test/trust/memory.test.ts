@@ -2,6 +2,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { describe, expect, it } from "vitest";
+import { createSequence, describe as describeSequence, reserve } from "../../lib/cache/sequence.js";
 import { loadModel, type Model, type Session } from "../../lib/index.js";
 import { DEMO, fixture } from "../support/expected.js";
 
@@ -71,20 +72,79 @@ describe("the garbage collector", () => {
       await (async () => {
         const model = await load();
         models.push(new WeakRef(model));
-        const session = model.createSession({ extendContext: true, maxTokens: 20_000 });
-        session.append(new Array(20_000 - 1).fill(1));
-        // Reserves blocks for all of the prompt, and is stopped at the first chunk.
-        const stop = new AbortController();
-        const step = session.step({ signal: stop.signal });
-        await new Promise((resolve) => setImmediate(resolve));
-        stop.abort("enough");
-        await expect(step).rejects.toBe("enough");
+        // Blocks for 20,000 tokens, of which one is computed.
+        const { native, pools, segments } = model.engine;
+        const state = createSequence(segments);
+        state.tokens.push(1);
+        state.generated.push(0);
+        const reservation = reserve(state, pools, 20_000);
+        await native.flush({
+          sequences: [describeSequence(state, reservation, 0n, 0)],
+          cacheBlocks: pools.cache.size,
+          boundaryBlocks: pools.boundary.size,
+          fresh: new Uint32Array(reservation.fresh),
+          positions: reservation.end,
+          control: { abort: new Int32Array(1) },
+        });
         expect(total(model)).toBeGreaterThan(40 * MB);
       })();
       await new Promise((resolve) => setTimeout(resolve, 1));
       most = Math.max(most, models.filter((model) => model.deref() !== undefined).length);
     }
-    expect(most).toBeLessThan(15);
+    // Where it is not told, none goes.
+    expect(most).toBeLessThan(40);
+  });
+});
+
+describe("memory that nobody uses", () => {
+  const LONG = { extendContext: true, maxTokens: 30_000 };
+
+  it("goes back as a call that was aborted ends, in the middle of its work or before", async () => {
+    const model = await load();
+    const kept = model.createSession({ seed: 8 });
+    kept.append(prompt(80));
+    await kept.step();
+    await model.trim();
+    const before = model.info.memory;
+    for (const turns of [0, 1, 3, 10]) {
+      const large = model.createSession(LONG);
+      large.append(new Array(29_000).fill(1));
+      const stop = new AbortController();
+      const step = large.step({ signal: stop.signal });
+      for (let i = 0; i < turns; i++) await new Promise((resolve) => setTimeout(resolve, 5));
+      stop.abort("enough");
+      await expect(step).rejects.toBe("enough");
+      // What was computed of it stays until it is disposed of, and that is not all of it.
+      const { cache } = model.info.memory;
+      expect(cache - before.cache).toBeLessThan(40 * MB);
+      await large.dispose();
+      await model.trim();
+      const { cache: left, boundary, workspace } = model.info.memory;
+      expect([left, boundary]).toEqual([before.cache, before.boundary]);
+      // The rotary table is made anew when it is needed.
+      expect(workspace).toBeLessThanOrEqual(before.workspace);
+    }
+    await model.dispose();
+  });
+
+  it("goes back by itself some time after a session is disposed of", async () => {
+    const model = await load();
+    const kept = model.createSession({ seed: 8 });
+    kept.append(prompt(80));
+    const large = model.createSession(LONG);
+    large.append(prompt(9000));
+    await large.flush();
+    await kept.step(); // in blocks behind those of the large one
+    const peak = model.info.memory.cache;
+    await large.dispose();
+    await expect.poll(() => model.info.memory.cache, { timeout: 60_000 }).toBeLessThan(peak / 2);
+    expect(model.info.memory.cache).toBeGreaterThan(0);
+    for (let i = 0; i < 20; i++) await kept.step();
+    const alone = (await load()).createSession({ seed: 8 });
+    alone.append(prompt(80));
+    for (let i = 0; i < 21; i++) await alone.step();
+    expect(kept.tokens).toEqual(alone.tokens);
+    await model.dispose();
   });
 });
 

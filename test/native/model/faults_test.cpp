@@ -234,6 +234,99 @@ TEST(memory_that_cannot_be_mapped_is_an_error) {
   CHECK(end_of([] { cpu::allocate(SIZE_MAX - 7); }) == End::out_of_memory);
 }
 
+// --- memory that is refused for good ---
+
+namespace {
+
+uint64_t total(const Memory& m) { return m.weights + m.cache + m.boundary + m.workspace; }
+
+}  // namespace
+
+// Wherever the limit lies: in the keys and values, in the rows that wait, in the rotary table.
+TEST(a_reservation_beyond_the_limit_leaves_nothing_and_calls_below_it_go_on) {
+  const Trace expected = reference(StoredType::bf16);
+  World world(StoredType::bf16);
+  Sequence s = world.sequence(prompt(kPrompt), 11);
+  Sequence large = world.sequence(std::vector<uint32_t>(100'000, 7), 1);
+  world.step(s);
+  const uint64_t before = total(world.model().memory());
+  int refused = 0;
+  for (size_t more = 0;; more += size_t(8) << 20) {
+    world.spy.limit = world.spy.held + more;
+    const End end = end_of([&] { world.reserve({&large, 1}, 0); });
+    if (end == End::done) break;
+    refused++;
+    CHECK(end == End::out_of_memory);
+    CHECK_EQ(total(world.model().memory()), before);
+    if (s.length < kLength) world.step(s);
+  }
+  CHECK(refused > 10);
+  world.spy.limit = SIZE_MAX;
+  CHECK(finish(world, s, kLength) == expected);
+  report("refusals for good", refused);
+}
+
+TEST(an_abort_while_memory_is_made_leaves_nothing) {
+  const Trace expected = reference(StoredType::bf16);
+  World world(StoredType::bf16);
+  Sequence s = world.sequence(prompt(kPrompt), 11);
+  world.step(s);
+  const uint64_t before = total(world.model().memory());
+  int aborted = 0;
+  for (int at = 0;; at += 5) {
+    Sequence large = world.sequence(std::vector<uint32_t>(20'000, 7), 1);
+    int32_t abort = 0;
+    int calls = 0;
+    const Control control(&abort, nullptr, nullptr);
+    world.spy.before = [&] { abort |= calls++ == at; };
+    const End end = end_of([&] { world.reserve({&large, 1}, 0, control); });
+    world.spy.before = nullptr;
+    if (end == End::done) break;
+    CHECK(end == End::aborted);
+    CHECK_EQ(total(world.model().memory()), before);
+    aborted++;
+  }
+  CHECK(aborted > 20);
+  CHECK(finish(world, s, kLength) == expected);
+  report("aborts of a reservation", aborted);
+}
+
+TEST(trimming_gives_back_what_no_used_block_lies_in) {
+  const Trace expected = reference(StoredType::bf16);
+  World world(StoredType::bf16);
+  // One on either side of a large one.
+  Sequence first = world.sequence(prompt(kPrompt), 11);
+  Sequence large = world.sequence(std::vector<uint32_t>(20'000, 7), 1);
+  Sequence last = first;
+  for (Sequence* s : {&first, &large, &last}) world.reserve({s, 1}, kLength - kPrompt);
+  world.step(first);
+  world.step(last);
+  std::vector<uint8_t> cache, boundary;
+  const auto use = [](std::vector<uint8_t>& used, const BlockTable& table) {
+    for (const int32_t block : table.block) {
+      used.resize(std::max(used.size(), size_t(block) + 1));
+      used[size_t(block)] = 1;
+    }
+  };
+  for (const Sequence* s : {&first, &last}) {
+    use(cache, s->cache);
+    for (const BlockTable& table : s->boundary) use(boundary, table);
+  }
+  const Memory before = world.model().memory();
+  world.enter([&] { world.model().trim(cache, boundary, kLength); });
+  const Memory after = world.model().memory();
+  CHECK(after.cache < before.cache / 2);
+  CHECK(after.boundary < before.boundary);
+  CHECK(after.workspace < before.workspace);
+  CHECK_EQ(after.weights, before.weights);
+  CHECK(finish(world, first, kLength) == expected);
+  CHECK(finish(world, last, kLength) == expected);
+  world.enter([&] { world.model().trim({}, {}, 0); });
+  CHECK_EQ(world.model().memory().cache + world.model().memory().boundary, 0u);
+  Sequence anew = world.sequence(prompt(kPrompt), 11);
+  CHECK(finish(world, anew, kLength) == expected);
+}
+
 // --- the backend ---
 
 TEST(every_operation_of_a_step_fails_once_with_garbage_in_the_slots_it_wrote) {

@@ -142,7 +142,7 @@ class World {
 
   // Makes room for `more` rows behind those of the sequences. It may be called again after it
   // failed.
-  void reserve(std::span<Sequence> sequences, uint32_t more) {
+  void reserve(std::span<Sequence> sequences, uint32_t more, const Control& control = {}) {
     std::vector<uint32_t> fresh;
     uint32_t positions = 0;
     for (Sequence& s : sequences) {
@@ -163,7 +163,7 @@ class World {
         if (s.cache.spare[b] == kNoBlock) fresh.push_back(uint32_t(s.cache.block[b]));
       }
     }
-    enter([&] { model_->reserve(cache_, boundary_, fresh, positions); });
+    enter([&] { model_->reserve(sequences, fresh, positions, control); });
   }
 
   StepResult step(Sequence& s, const StepOptions& options = {}) {
@@ -174,12 +174,12 @@ class World {
 
   void step(std::span<Sequence> sequences, std::span<const StepOptions> options,
             std::span<StepResult> results, const Control& control = {}) {
-    reserve(sequences, 1);
+    reserve(sequences, 1, control);
     enter([&] { cascade_->step(sequences, options, control, results); });
   }
 
   void flush(Sequence& s, const Control& control = {}) {
-    reserve({&s, 1}, 0);
+    reserve({&s, 1}, 0, control);
     enter([&] { cascade_->flush({&s, 1}, control); });
   }
 

@@ -4,6 +4,7 @@
 #include <functional>
 
 #include "native/backend.h"
+#include "native/error.h"
 
 namespace nvium::small {
 
@@ -14,13 +15,21 @@ class Spy final : public Backend {
 
   std::function<void()> before;
   std::function<void(const Attention&)> attended;
+  // Device memory in use; what would make it more than `limit` is refused.
+  size_t held = 0, limit = SIZE_MAX;
 
   void enter(const std::function<void()>& job) override { to_.enter(job); }
   void* allocate(size_t bytes) override {
     look();
-    return to_.allocate(bytes);
+    if (held + bytes > limit) throw Failure{"ERR_NVIUM_OUT_OF_MEMORY", "Above the limit.", {}};
+    void* memory = to_.allocate(bytes);
+    held += bytes;
+    return memory;
   }
-  void release(void* memory, size_t bytes) noexcept override { to_.release(memory, bytes); }
+  void release(void* memory, size_t bytes) noexcept override {
+    held -= bytes;
+    to_.release(memory, bytes);
+  }
   void write(void* device, const void* host, size_t bytes) override {
     look();
     to_.write(device, host, bytes);

@@ -25,7 +25,12 @@ import { checkOptions, flag, integer, invalid } from "./sampling.js";
 import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
 import type { ChatMessage } from "./text/chat.js";
 import { type ChatTemplate, loadChatTemplate } from "./text/chat.js";
-import { type EncodeOptions, loadTokenizer, type Tokenizer } from "./text/tokenizer.js";
+import {
+  type EncodeOptions,
+  type LoadedTokenizer,
+  loadTokenizer,
+  type Tokenizer,
+} from "./text/tokenizer.js";
 
 export interface LoadProgress {
   readonly loadedBytes: number;
@@ -108,12 +113,12 @@ export interface Engine {
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
   readonly #engine: Engine & { disposed: boolean };
-  readonly #tokenizer: Tokenizer | null;
+  readonly #tokenizer: LoadedTokenizer | null;
   readonly #chatTemplate: () => Promise<ChatTemplate>;
   #disposal: Promise<void> | undefined;
 
   /** @internal */
-  constructor(checkpoint: Checkpoint, nativeModel: NativeModel, tokenizer: Tokenizer | null) {
+  constructor(checkpoint: Checkpoint, nativeModel: NativeModel, tokenizer: LoadedTokenizer | null) {
     const { plan, eosTokens } = checkpoint;
     const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
     this.#tokenizer = tokenizer;
@@ -306,6 +311,7 @@ export class Model implements AsyncDisposable {
     await this.#engine.queue.idle();
     await this.#engine.trimmer.stop();
     this.#engine.native.dispose();
+    await this.#tokenizer?.dispose();
   }
 
   #requireLive(): void {
@@ -351,7 +357,10 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   const tokenizer =
     tokenizerFile === null
       ? null
-      : await loadTokenizer({ tokenizerFile, tokenizerConfigFile, vocabSize: plan.vocabSize });
+      : await loadTokenizer(
+          { tokenizerFile, tokenizerConfigFile, vocabSize: plan.vocabSize },
+          signal,
+        );
   const progress = new Float64Array(1);
   const totalBytes = typed(() => native().storedBytes(plan));
   const report = () => onProgress?.({ loadedBytes: progress[0] ?? 0, totalBytes });
@@ -375,6 +384,9 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
         throw error;
       }
     });
+  } catch (error) {
+    await tokenizer?.dispose();
+    throw error;
   } finally {
     clearInterval(timer);
   }

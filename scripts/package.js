@@ -13,7 +13,13 @@ const TARGET = "build/package";
 const PREBUILT = "prebuilds/linux-x64/nvium.glibc.node";
 const NEEDED = [
   ...["package.json", "README.md", "LICENSE", "binding.gyp", "CMakeLists.txt", PREBUILT],
-  ...["dist/index.js", "dist/index.d.ts", "dist/cli/main.js", "native/sources.gypi"],
+  ...[
+    "dist/index.js",
+    "dist/index.d.ts",
+    "dist/cli/main.js",
+    "dist/text/thread.js",
+    "native/sources.gypi",
+  ],
   ...[
     "native/binding/exports.map",
     "models/demo/model.safetensors",

@@ -5,16 +5,23 @@
  * takes one part and gives back what can no longer change, keeping the rest (half a character, a space that a later
  * step may remove) until it can. The concatenation is therefore the text of the whole list by construction, and a
  * piece costs the same however long the text is.
+ *
+ * It is what the Rust library gives, but for one thing: where a run of byte pieces is not UTF-8, the library replaces the
+ * whole run, and here the characters in it that are whole stay.
  */
 
-import type { LibraryDecoder } from "./library.js";
-import { openTail } from "./tail.js";
-
-/** A step of decoding with its state. `end` gives what was kept; the stage is spent after it. */
-interface Stage {
-  push(part: string): string[];
-  end(): string[];
-}
+import { byteFallback, byteLevel } from "./bytes.js";
+import { isObject, type JsonObject } from "./files.js";
+import { loadLibrary } from "./library.js";
+import {
+  collect,
+  firstAndRest,
+  lastAndRest,
+  map,
+  replaceInText,
+  type Stage,
+  stripText,
+} from "./stages.js";
 
 /** Decodes one sequence of pieces. Spent after `end`. */
 export interface PieceDecoder {
@@ -39,17 +46,13 @@ const CLEAN_UP: readonly (readonly [string, string])[] = [
 ];
 
 /**
- * Prepares a decoder; each call of the result starts a new sequence.
+ * Prepares a decoder; each call of the result starts a new sequence. Throws what is wrong with the section, and what
+ * cannot be done.
  *
- * @param decoder as built from tokenizer.json; null joins the pieces with spaces
- * @param added contents of the added tokens, which are text already
+ * @param decoder section of tokenizer.json; null joins the pieces with spaces
  * @param cleanUp whether `clean_up_tokenization_spaces` is on
  */
-export function compileDecoder(
-  decoder: LibraryDecoder | null,
-  added: ReadonlySet<string>,
-  cleanUp: boolean,
-): () => PieceDecoder {
+export function compileDecoder(decoder: unknown, cleanUp: boolean): () => PieceDecoder {
   const stages: (() => Stage)[] = [];
   if (decoder === null) {
     stages.push(() => firstAndRest(unchanged, (piece) => ` ${piece}`));
@@ -59,17 +62,21 @@ export function compileDecoder(
     const steps = flatten(decoder);
     steps.forEach((step, i) => {
       const next = steps[i + 1];
-      const nextFuses = next === undefined || next.config.type === "Fuse";
-      stages.push(...(fused ? stagesOfText(step) : [stageOfPieces(step, added, nextFuses)]));
-      fused ||= step.config.type === "Fuse" || step.config.type === "ByteLevel";
+      const nextFuses = next === undefined || next.type === "Fuse";
+      stages.push(...(fused ? stagesOfText(step) : [stageOfPieces(step, nextFuses)]));
+      fused ||= step.type === "Fuse" || step.type === "ByteLevel";
     });
   }
   if (cleanUp) for (const [from, to] of CLEAN_UP) stages.push(() => replaceInText(from, to));
   return () => chain(stages.map((create) => create()));
 }
 
-function flatten(decoder: LibraryDecoder): LibraryDecoder[] {
-  return decoder.decoders === undefined ? [decoder] : decoder.decoders.flatMap(flatten);
+function flatten(decoder: unknown): JsonObject[] {
+  if (!isObject(decoder)) throw new TypeError("the decoder must be an object");
+  if (decoder.type !== "Sequence") return [decoder];
+  if (!Array.isArray(decoder.decoders))
+    throw new TypeError('the decoder\'s "decoders" must be a list');
+  return decoder.decoders.flatMap(flatten);
 }
 
 function chain(stages: readonly Stage[]): PieceDecoder {
@@ -90,229 +97,161 @@ function chain(stages: readonly Stage[]): PieceDecoder {
 }
 
 /** A step that sees the pieces one by one. */
-function stageOfPieces(
-  step: LibraryDecoder,
-  added: ReadonlySet<string>,
-  nextFuses: boolean,
-): () => Stage {
-  const { config } = step;
-  switch (config.type) {
+function stageOfPieces(step: JsonObject, nextFuses: boolean): () => Stage {
+  switch (step.type) {
     case "ByteLevel":
-      return () => byteLevel(added);
+      return byteLevel;
     case "ByteFallback":
       // A run of byte pieces is one piece to what follows, unless that does not look at borders.
-      return nextFuses ? byteFallback : () => collect(step);
+      return () => byteFallback(!nextFuses);
     case "Fuse":
       return () => map(unchanged);
-    case "Replace":
-    case "Strip":
-      return () => map((piece) => step.decode_chain([piece]).join(""));
+    case "Replace": {
+      const change = replacing(step);
+      return () => map(change);
+    }
+    case "Strip": {
+      const { character, start, stop } = stripping(step);
+      return () =>
+        map((piece) => {
+          const strip = stripText(character, start, stop);
+          return strip.push(piece).join("");
+        });
+    }
     case "Metaspace": {
-      const { mark, dropsFirst } = metaspace(config);
+      const { mark, dropsFirst } = metaspace(step);
       const spaced = (piece: string) => piece.replaceAll(mark, " ");
-      const first = (piece: string) => spaced(piece).replace(/^ /, "");
+      const first = (piece: string) => piece.replaceAll(mark, "");
       return () => firstAndRest(dropsFirst ? first : spaced, spaced);
     }
     case "WordPiece": {
-      const prefix = text(config, "prefix", "##");
-      const clean = config.cleanup === true ? cleanUpPiece : unchanged;
+      const prefix = text(step, "prefix", "##");
+      const clean = step.cleanup === false ? unchanged : cleanUpPiece;
       return () =>
         firstAndRest(clean, (piece) =>
           clean(piece.startsWith(prefix) ? piece.slice(prefix.length) : ` ${piece}`),
         );
     }
     case "BPEDecoder": {
-      const suffix = text(config, "suffix", "</w>");
-      return () => lastAndRest(suffix);
+      const suffix = text(step, "suffix", "</w>");
+      return () =>
+        lastAndRest(
+          (piece) => replace(piece, suffix, " "),
+          (piece) => replace(piece, suffix, ""),
+        );
     }
-    default:
-      return () => collect(step);
+    case "CTC": {
+      const change = speech(step);
+      return () => {
+        let last: string | undefined;
+        return map((piece) => {
+          const repeated = piece === last;
+          last = piece;
+          return repeated ? "" : change(piece);
+        });
+      };
+    }
   }
+  throw new TypeError(`the decoder has the type ${JSON.stringify(step.type)}, which is unknown`);
 }
 
-/** A step that comes after the pieces were fused. */
-function stagesOfText(step: LibraryDecoder): (() => Stage)[] {
-  const { config } = step;
-  switch (config.type) {
+/** A step that comes after the pieces were fused: to it the text is one piece, the first and the last. */
+function stagesOfText(step: JsonObject): (() => Stage)[] {
+  switch (step.type) {
     case "Fuse":
       return [];
     case "Replace": {
-      const { String: pattern } = config.pattern as { String?: unknown };
-      if (typeof pattern !== "string" || pattern === "") break;
-      const content = text(config, "content", "");
-      return [() => replaceInText(pattern, content)];
+      const { String: pattern } = patternOf(step);
+      if (pattern === undefined) break;
+      const content = text(step, "content", "");
+      return pattern === "" ? [] : [() => replaceInText(pattern, content)];
     }
     case "Strip": {
-      const character = text(config, "content", "");
-      const [start, stop] = [count(config, "start"), count(config, "stop")];
+      const { character, start, stop } = stripping(step);
       return [() => stripText(character, start, stop)];
     }
     case "Metaspace": {
-      const { mark, dropsFirst } = metaspace(config);
-      const spaced = () => replaceInText(mark, " ");
-      return dropsFirst ? [spaced, () => stripText(" ", 1, 0)] : [spaced];
+      const { mark, dropsFirst } = metaspace(step);
+      return [() => replaceInText(mark, dropsFirst ? "" : " ")];
     }
   }
-  return [() => collect({ ...step, decode_chain: (parts) => step.decode_chain([parts.join("")]) })];
+  const create = stageOfPieces(step, true);
+  return [
+    () =>
+      collect((whole) => {
+        const stage = create();
+        return [...stage.push(whole), ...stage.end()];
+      }),
+  ];
 }
 
 const unchanged = (piece: string): string => piece;
 
 const cleanUpPiece = (piece: string): string =>
-  CLEAN_UP.reduce((result, [from, to]) => result.replaceAll(from, to), piece);
+  [...CLEAN_UP.slice(0, 7), [" do not", " don't"] as const, ...CLEAN_UP.slice(7)].reduce(
+    (result, [from, to]) => result.replaceAll(from, to),
+    piece,
+  );
 
-function map(change: (piece: string) => string): Stage {
-  return { push: (piece) => [change(piece)], end: () => [] };
+function replace(piece: string, pattern: string, content: string): string {
+  return pattern === "" ? piece : piece.split(pattern).join(content);
 }
 
-function firstAndRest(first: (piece: string) => string, rest: (piece: string) => string): Stage {
-  let change = first;
-  return {
-    push(piece) {
-      const result = change(piece);
-      change = rest;
-      return [result];
-    },
-    end: () => [],
+/** What a `Replace` does with one piece. Expressions are the library's: JavaScript's are not the same. */
+function replacing(step: JsonObject): (piece: string) => string {
+  const content = text(step, "content", "");
+  const { String: pattern } = patternOf(step);
+  if (pattern !== undefined) return (piece) => replace(piece, pattern, content);
+  const model = { type: "WordLevel", vocab: {}, unk_token: "" };
+  const json = JSON.stringify({ version: "1.0", added_tokens: [], model, decoder: step });
+  const decoder = loadLibrary().Tokenizer.fromString(json).getDecoder();
+  return (piece) => decoder?.decode([piece]) ?? piece;
+}
+
+/** Speech: repeated pieces count once, those that stand for silence not at all. */
+function speech(step: JsonObject): (piece: string) => string {
+  const silence = text(step, "pad_token", "<pad>");
+  const delimiter = text(step, "word_delimiter_token", "|");
+  return (piece) => {
+    const spoken = replace(piece, silence, "");
+    return step.cleanup === false ? spoken : replace(cleanUpPiece(spoken), delimiter, " ");
   };
 }
 
-/** An end-of-word suffix is a space, but nothing in the last piece, so one piece is kept. */
-function lastAndRest(suffix: string): Stage {
-  let last: string | undefined;
-  return {
-    push(piece) {
-      const result = last === undefined ? [] : [last.replaceAll(suffix, " ")];
-      last = piece;
-      return result;
-    },
-    end: () => (last === undefined ? [] : [last.replaceAll(suffix, "")]),
-  };
-}
-
-/** For steps that can only be taken on the whole: everything comes out at the end. */
-function collect(step: LibraryDecoder): Stage {
-  const parts: string[] = [];
-  return {
-    push(part) {
-      parts.push(part);
-      return [];
-    },
-    end: () => step.decode_chain(parts),
-  };
-}
-
-/** Byte order marks are characters like others here, wherever they stand. */
-const utf8 = () => new TextDecoder("utf-8", { ignoreBOM: true });
-
-function byteLevel(added: ReadonlySet<string>): Stage {
-  const decoder = utf8();
-  const encoder = new TextEncoder();
-  return {
-    push(piece) {
-      const bytes = (added.has(piece) ? undefined : byteLevelBytes(piece)) ?? encoder.encode(piece);
-      return [decoder.decode(bytes, { stream: true })];
-    },
-    end: () => [decoder.decode()],
-  };
-}
-
-/** `<0xE2>` and its like are bytes; other pieces are text and end a run of bytes. */
-function byteFallback(): Stage {
-  const decoder = utf8();
-  return {
-    push(piece) {
-      if (!/^<0x[0-9A-Fa-f]{2}>$/.test(piece)) return [decoder.decode(), piece];
-      const byte = Number.parseInt(piece.slice(3, 5), 16);
-      return [decoder.decode(Uint8Array.of(byte), { stream: true })];
-    },
-    end: () => [decoder.decode()],
-  };
-}
-
-function replaceInText(pattern: string, replacement: string): Stage {
-  let kept = "";
-  return {
-    push(part) {
-      const pieces = (kept + part).split(pattern);
-      const last = pieces.pop() ?? "";
-      const open = last.length - openTail(last, pattern);
-      kept = last.slice(open);
-      return [[...pieces, last.slice(0, open)].join(replacement)];
-    },
-    end: () => [kept],
-  };
-}
-
-/** Removes up to `start` of `character` at the beginning of the text and up to `stop` at its end. */
-function stripText(character: string, start: number, stop: number): Stage {
-  let leading = start;
-  let kept = "";
-  return {
-    push(part) {
-      let from = 0;
-      while (leading > 0 && from < part.length) {
-        if (part[from] === character) {
-          from++;
-          leading--;
-        } else {
-          leading = 0;
-        }
-      }
-      const rest = kept + part.slice(from);
-      let to = rest.length;
-      while (rest.length - to < stop && to > 0 && rest[to - 1] === character) to--;
-      kept = rest.slice(to);
-      return [rest.slice(0, to)];
-    },
-    end: () => [],
-  };
-}
-
-/**
- * The byte-level alphabet writes a byte that prints as the Latin-1 character it is, and numbers the others upward
- * from U+0100.
- */
-const BYTE_OF: ReadonlyMap<string, number> = (() => {
-  const bytes = Array.from({ length: 256 }, (_, byte) => byte);
-  const prints = (byte: number) =>
-    (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xff && byte !== 0xad);
-  return new Map([
-    ...bytes.filter(prints).map((byte) => [String.fromCharCode(byte), byte] as const),
-    ...bytes
-      .filter((byte) => !prints(byte))
-      .map((byte, i) => [String.fromCharCode(0x100 + i), byte] as const),
-  ]);
-})();
-
-/** The bytes a piece stands for, or undefined if it has characters outside the byte-level alphabet. */
-function byteLevelBytes(piece: string): Uint8Array | undefined {
-  const bytes = new Uint8Array(piece.length);
-  for (let i = 0; i < piece.length; i++) {
-    const byte = BYTE_OF.get(piece.charAt(i));
-    if (byte === undefined) return undefined;
-    bytes[i] = byte;
+function patternOf(step: JsonObject): { readonly String: string | undefined } {
+  const { pattern } = step;
+  if (isObject(pattern)) {
+    if (typeof pattern.String === "string") return { String: pattern.String };
+    if (typeof pattern.Regex === "string") return { String: undefined };
   }
-  return bytes;
+  throw new TypeError(
+    `the decoder's pattern is ${JSON.stringify(pattern)}; expected { "String" } or { "Regex" }`,
+  );
 }
 
-type Config = LibraryDecoder["config"];
-
-function metaspace(config: Config): { mark: string; dropsFirst: boolean } {
+function stripping(step: JsonObject) {
   return {
-    mark: text(config, "replacement", "\u2581"),
-    dropsFirst: config.prepend_scheme !== "never",
+    character: text(step, "content", ""),
+    start: count(step, "start"),
+    stop: count(step, "stop"),
   };
 }
 
-function text(config: Config, field: string, missing: string): string {
-  const value = config[field] ?? missing;
-  if (typeof value === "string") return value;
-  throw new TypeError(`the ${config.type} decoder's "${field}" must be a string`);
+function metaspace(step: JsonObject): { mark: string; dropsFirst: boolean } {
+  return {
+    mark: text(step, "replacement", "\u2581"),
+    dropsFirst: step.prepend_scheme !== "never" && step.add_prefix_space !== false,
+  };
 }
 
-function count(config: Config, field: string): number {
-  const value = config[field] ?? 0;
+function text(step: JsonObject, field: string, missing: string): string {
+  const value = step[field] ?? missing;
+  if (typeof value === "string") return value;
+  throw new TypeError(`the ${String(step.type)} decoder's "${field}" must be a string`);
+}
+
+function count(step: JsonObject, field: string): number {
+  const value = step[field] ?? 0;
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return value;
-  throw new TypeError(`the ${config.type} decoder's "${field}" must be a whole number`);
+  throw new TypeError(`the ${String(step.type)} decoder's "${field}" must be a whole number`);
 }

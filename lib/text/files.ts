@@ -12,9 +12,35 @@ export function isObject(value: unknown): value is JsonObject {
 /** Reads a file whose content must be a JSON object; no file is an empty one. */
 export async function readObject(file: string | null): Promise<JsonObject> {
   if (file === null) return {};
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (cause) {
+    throw tokenizerError(file, messageOf(cause), {}, cause);
+  }
+  return parseObject(text, file);
+}
+
+/** The same; no such file is an empty object too. */
+export async function readObjectIfThere(file: string): Promise<JsonObject> {
+  const text = await readIfThere(file);
+  return text === undefined ? {} : parseObject(text, file);
+}
+
+/** A text file; undefined where there is none. */
+export async function readIfThere(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, "utf8");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw tokenizerError(file, messageOf(cause), {}, cause);
+  }
+}
+
+export function parseObject(text: string, file: string): JsonObject {
   let json: unknown;
   try {
-    json = JSON.parse(await readFile(file, "utf8"));
+    json = JSON.parse(text);
   } catch (cause) {
     throw tokenizerError(file, messageOf(cause), {}, cause);
   }

@@ -1,29 +1,66 @@
 /**
- * The parts of `@huggingface/tokenizers` in use. They are written out because the package's own declarations import
- * without file names, which `moduleResolution: nodenext` quietly turns into `any`.
+ * The Rust library `tokenizers`, by whose rules every model's tokens were made, as a Node-API addon. The parts in use are
+ * written out here: the package's own declarations do not parse under TypeScript.
  */
+import { createRequire } from "node:module";
+import { NviumError } from "../errors.js";
 
-export interface LibraryDecoder {
-  /** The decoder's entry in tokenizer.json, unchecked. */
-  readonly config: Readonly<Record<string, unknown>>;
-  /** The members of a `Sequence`. */
-  readonly decoders?: readonly LibraryDecoder[];
-  decode_chain(pieces: string[]): string[];
+export const LIBRARY = "@anush008/tokenizers";
+
+export interface RustEncoding {
+  getIds(): number[];
 }
 
-export interface LibraryTokenizer {
-  readonly decoder: LibraryDecoder | null;
+export interface RustTokenizer {
+  /** Works in libuv's pool. */
   encode(
     text: string,
-    options: { add_special_tokens: boolean },
-  ): { readonly ids: (number | undefined)[]; readonly tokens: string[] };
+    pair: null,
+    options: { readonly addSpecialTokens: boolean },
+  ): Promise<RustEncoding>;
+  addAddedTokens(tokens: readonly object[]): number;
+  tokenToId(token: string): number | null;
+  disableTruncation(): void;
+  disablePadding(): void;
+  getDecoder(): RustDecoder | null;
 }
 
-interface Library {
-  readonly Tokenizer: new (tokenizer: object, config: object) => LibraryTokenizer;
+/** A `decoder` of tokenizer.json. */
+export interface RustDecoder {
+  decode(pieces: readonly string[]): string;
 }
 
-/** Loaded when first used: a program that never touches text does not pay for it. */
-export async function loadLibrary(): Promise<Library> {
-  return (await import("@huggingface/tokenizers")) as Library;
+export interface RustLibrary {
+  readonly Tokenizer: { fromString(json: string): RustTokenizer };
+  readonly AddedToken: new (
+    content: string,
+    special: boolean,
+    options: {
+      readonly singleWord: boolean;
+      readonly leftStrip: boolean;
+      readonly rightStrip: boolean;
+      readonly normalized: boolean;
+    },
+  ) => object;
+}
+
+let library: RustLibrary | undefined;
+
+/** Loaded when first used: a program that never touches text does not pay for it. Throws ERR_NVIUM_BINDING. */
+export function loadLibrary(): RustLibrary {
+  if (library !== undefined) return library;
+  try {
+    library = createRequire(import.meta.url)(LIBRARY) as RustLibrary;
+    return library;
+  } catch (cause) {
+    const target = `${process.platform}-${process.arch}`;
+    throw new NviumError(
+      "ERR_NVIUM_BINDING",
+      `${LIBRARY}, which encodes text, could not be loaded for ${target} on Node ${process.versions.node}: ` +
+        `${cause instanceof Error ? cause.message : String(cause)}. Its addon is an optional dependency; ` +
+        "install without --omit=optional, and leave the package out of bundles.",
+      { target, tried: LIBRARY },
+      cause,
+    );
+  }
 }

@@ -6,8 +6,8 @@ import type { PieceDecoder } from "./decoder.js";
 export interface Vocabulary {
   /** Tokens of the model: valid ones are below it. */
   readonly size: number;
-  /** The piece of each token, by id. A model may have more tokens than its tokenizer; those have no text. */
-  readonly pieces: readonly (string | undefined)[];
+  /** The piece of a token. A model may have more tokens than its tokenizer; those have no text. */
+  readonly piece: (token: number) => string | undefined;
   /** Tokens that mark structure rather than stand for text. */
   readonly special: ReadonlySet<number>;
   /** Starts decoding a sequence. */
@@ -42,7 +42,7 @@ export function createTextStream(
   options: TextStreamOptions = {},
 ): TextStream {
   const { skipSpecialTokens = false, after = [] } = checkOptions(options);
-  const { size, pieces, special } = vocabulary;
+  const { size, special } = vocabulary;
   const decoder = vocabulary.decoder();
   const push = (token: number): string => {
     if (!Number.isInteger(token) || token < 0 || token >= size) {
@@ -52,7 +52,7 @@ export function createTextStream(
         { argument: "token", expected: `0 to ${size - 1}`, actual: token },
       );
     }
-    const piece = pieces[token];
+    const piece = vocabulary.piece(token);
     if (piece === undefined || (skipSpecialTokens && special.has(token))) return "";
     return decoder.push(piece);
   };

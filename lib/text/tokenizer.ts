@@ -1,15 +1,18 @@
+import { readFile } from "node:fs/promises";
 import { NviumError } from "../errors.js";
 import { checkIterable, checkOptions } from "../sampling.js";
 import { compileDecoder } from "./decoder.js";
-import { contentOf, isObject, messageOf, readObject, tokenizerError } from "./files.js";
-import { type LibraryTokenizer, loadLibrary } from "./library.js";
+import type { AddedToken } from "./encoder.js";
+import { messageOf, tokenizerError } from "./files.js";
+import { type HostedEncoder, hostEncoder } from "./host.js";
+import { directoryOf, readSettings } from "./settings.js";
 import {
   createTextStream,
   type DecodeOptions,
   type TextStream,
   type TextStreamOptions,
 } from "./stream.js";
-import { readVocabulary } from "./vocabulary.js";
+import { pieceLookup } from "./vocabulary.js";
 
 /** Where the tokenizer is and what it must fit: the parts of a checkpoint that matter here. */
 export interface TokenizerSource {
@@ -28,15 +31,16 @@ export interface EncodeOptions {
 
 export interface Tokenizer {
   readonly vocabSize: number;
-  /** As tokenizer_config.json names it; null where it names none that the tokenizer has. */
+  /** As tokenizer_config.json or special_tokens_map.json name it; null where none is named that tokenizer and model have. */
   readonly bosToken: number | null;
-  /** As tokenizer_config.json names it; null where it names none that the tokenizer has. */
+  /** As tokenizer_config.json or special_tokens_map.json name it; null where none is named that tokenizer and model have. */
   readonly eosToken: number | null;
   /** Tokens that mark structure rather than stand for text. */
   readonly specialTokens: ReadonlySet<number>;
   /**
-   * Text to tokens. Special tokens spelled out in the text become those tokens. An unpaired surrogate counts as
-   * U+FFFD, as it does in UTF-8.
+   * Text to tokens, off the JavaScript thread. Special tokens spelled out in the text become those tokens. An unpaired
+   * surrogate counts as U+FFFD, as it does in UTF-8. Rejects with ERR_NVIUM_TOKENIZER where the text has a token that the
+   * model lacks, or none at all; with ERR_NVIUM_DISPOSED once the model is disposed.
    */
   encode(text: string, options?: EncodeOptions): Promise<number[]>;
   /** Tokens to text. Bytes that are not UTF-8 read as U+FFFD. */
@@ -45,25 +49,27 @@ export interface Tokenizer {
   stream(options?: TextStreamOptions): TextStream;
 }
 
-/** Fields of tokenizer_config.json that name special tokens. */
-const SPECIAL_NAMES = [
-  "bos_token",
-  "eos_token",
-  "unk_token",
-  "sep_token",
-  "pad_token",
-  "cls_token",
-  "mask_token",
-] as const;
+/** A tokenizer with what the rest of the library needs of it. */
+export interface LoadedTokenizer extends Tokenizer {
+  /** The tokens besides those of the model's vocabulary, by text; only those that the model has. */
+  readonly added: ReadonlyMap<string, AddedToken>;
+  /** Ends the thread that encodes. Decoding goes on working. */
+  dispose(): Promise<void>;
+}
+
+/** Threads of tokenizers that were dropped without being disposed. */
+const abandoned = new FinalizationRegistry<HostedEncoder>((encoder) => encoder.abandon());
 
 /**
- * Reads a Hugging Face tokenizer and checks that it fits the model.
- *
- * `clean_up_tokenization_spaces` is applied where tokenizer_config.json turns it on; what surrounds a text is
- * tokenizer.json's post-processor alone. Rejects with ERR_NVIUM_TOKENIZER if there is none, it is damaged, of an
- * unknown kind, or has tokens the model lacks.
+ * Reads a Hugging Face tokenizer. `clean_up_tokenization_spaces` is applied for a WordPiece tokenizer only; what surrounds
+ * a text is tokenizer.json's post-processor alone, and its truncation and padding are left out. Rejects with
+ * ERR_NVIUM_TOKENIZER if there is none, it is damaged or of an unknown kind; with ERR_NVIUM_BINDING if the library that
+ * encodes cannot be loaded; or with the signal's reason.
  */
-export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer> {
+export async function loadTokenizer(
+  source: TokenizerSource,
+  signal?: AbortSignal,
+): Promise<LoadedTokenizer> {
   const { tokenizerFile: file, tokenizerConfigFile, vocabSize } = source;
   if (file === null) {
     throw new NviumError(
@@ -72,58 +78,54 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
       { file: null },
     );
   }
-  const [json, config, { Tokenizer: LibraryTokenizer }] = await Promise.all([
-    readObject(file),
-    readObject(tokenizerConfigFile),
-    loadLibrary(),
+  const [json, settings] = await Promise.all([
+    readBytes(file),
+    readSettings(directoryOf(file), tokenizerConfigFile),
   ]);
-
-  const { model, added, pieces, ids } = readVocabulary(json, file, vocabSize);
-  let library: LibraryTokenizer;
+  const encoder = await hostEncoder({ file, json, named: settings.named }, signal);
+  const { info } = encoder;
   let decoder: ReturnType<typeof compileDecoder>;
   try {
-    for (const part of ["normalizer", "pre_tokenizer", "decoder"]) checkPatterns(json[part]);
-    library = new LibraryTokenizer(
-      {
-        normalizer: null,
-        pre_tokenizer: null,
-        post_processor: null,
-        decoder: null,
-        ...json,
-        model,
-        added_tokens: added,
-      },
-      config,
-    );
-    decoder = compileDecoder(
-      library.decoder,
-      new Set(added.map((token) => token.content)),
-      config.clean_up_tokenization_spaces === true,
-    );
+    decoder = compileDecoder(info.decoder, settings.cleanUp && info.model === "WordPiece");
   } catch (cause) {
+    await encoder.dispose();
     throw tokenizerError(file, messageOf(cause), {}, cause);
   }
 
-  const idOf = (name: unknown) => ids.get(contentOf(name) ?? "") ?? null;
-  const additional = config.additional_special_tokens;
-  const named = [
-    ...SPECIAL_NAMES.map((name) => config[name]),
-    ...(Array.isArray(additional) ? additional : []),
-  ];
-  const special = new Set([
-    ...added.filter((token) => token.special === true).map((token) => token.id),
-    ...named.map(idOf).filter((id) => id !== null),
-  ]);
-  const vocabulary = { size: vocabSize, pieces, special, decoder };
+  const added = new Map(
+    info.added.filter(({ id }) => id < vocabSize).map((token) => [token.content, token] as const),
+  );
+  const named = new Set(settings.named.filter((n) => n.special).map(({ content }) => content));
+  const special = new Set(
+    [...added.values()].filter((t) => t.special || named.has(t.content)).map(({ id }) => id),
+  );
+  const piece = pieceLookup(info.pieces);
+  const vocabulary = { size: vocabSize, piece, special, decoder };
+  const idOf = (name: string) => added.get(settings.names[name] ?? "")?.id ?? null;
 
-  return {
+  const tokenizer: LoadedTokenizer = {
     vocabSize,
-    bosToken: idOf(config.bos_token),
-    eosToken: idOf(config.eos_token),
+    bosToken: idOf("bos_token"),
+    eosToken: idOf("eos_token"),
     specialTokens: special,
+    added,
     async encode(text, options = {}) {
       const { addSpecialTokens = true } = checkOptions(options);
-      return encode(library, file, text, addSpecialTokens);
+      if (typeof text !== "string") {
+        throw new NviumError(
+          "ERR_NVIUM_INVALID_ARG",
+          `The text must be a string, not ${typeof text}`,
+          { argument: "text", expected: "string", actual: typeof text },
+        );
+      }
+      const wellFormed = text.replace(/\p{Surrogate}/gu, "\uFFFD");
+      const tokens = await encoder.encode(wellFormed, addSpecialTokens);
+      for (const token of tokens) {
+        if (token < vocabSize) continue;
+        const what = `${JSON.stringify(piece(token))} is token ${token}, and the model has ${vocabSize}`;
+        throw tokenizerError(file, what, { token, vocabSize });
+      }
+      return Array.from(tokens);
     },
     decode(tokens, options = {}) {
       const { skipSpecialTokens = false } = checkOptions(options);
@@ -132,58 +134,16 @@ export async function loadTokenizer(source: TokenizerSource): Promise<Tokenizer>
       return texts.join("") + stream.end();
     },
     stream: (options) => createTextStream(vocabulary, options),
+    dispose: () => encoder.dispose(),
   };
+  abandoned.register(tokenizer, encoder);
+  return tokenizer;
 }
 
-function encode(
-  library: LibraryTokenizer,
-  file: string,
-  text: string,
-  addSpecialTokens: boolean,
-): number[] {
-  if (typeof text !== "string") {
-    throw new NviumError("ERR_NVIUM_INVALID_ARG", `The text must be a string, not ${typeof text}`, {
-      argument: "text",
-      expected: "string",
-      actual: typeof text,
-    });
-  }
-  let result: ReturnType<LibraryTokenizer["encode"]>;
+async function readBytes(file: string): Promise<Uint8Array<ArrayBuffer>> {
   try {
-    const wellFormed = text.replace(/\p{Surrogate}/gu, "\uFFFD");
-    result = library.encode(wellFormed, { add_special_tokens: addSpecialTokens });
+    return await readFile(file);
   } catch (cause) {
-    throw tokenizerError(
-      file,
-      `encoding ${text.length} characters: ${messageOf(cause)}`,
-      {},
-      cause,
-    );
-  }
-  return result.ids.map((id, i) => {
-    if (id !== undefined) return id;
-    const piece = result.tokens[i];
-    throw tokenizerError(
-      file,
-      `no token for ${JSON.stringify(piece)}, and none for what is unknown`,
-      { piece },
-    );
-  });
-}
-
-/** A pattern the library does not know would be reported on the console and then ignored. */
-function checkPatterns(part: unknown): void {
-  if (Array.isArray(part)) for (const member of part) checkPatterns(member);
-  if (!isObject(part)) return;
-  for (const [key, value] of Object.entries(part)) {
-    if (key !== "pattern") checkPatterns(value);
-    else if (
-      !isObject(value) ||
-      (typeof value.String !== "string" && typeof value.Regex !== "string")
-    ) {
-      throw new TypeError(
-        `a pattern is ${JSON.stringify(value)}; expected { "String" } or { "Regex" }`,
-      );
-    }
+    throw tokenizerError(file, messageOf(cause), {}, cause);
   }
 }

@@ -1,63 +1,39 @@
-import { isObject, type JsonObject, tokenizerError } from "./files.js";
+/** The pieces of a vocabulary, packed so that they cross from thread to thread without being copied. */
 
-export interface AddedToken {
-  readonly id: number;
-  readonly content: string;
-  readonly special?: unknown;
+export interface PackedPieces {
+  /** All pieces in UTF-8, one after the other. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** [2 * n]: where the piece of each id begins and ends; -1 and -1 where there is none. */
+  readonly ranges: Int32Array<ArrayBuffer>;
 }
 
-/** Everything in tokenizer.json that has an id, checked against the model. */
-export interface VocabularyFile {
-  /** The model's section, its type filled in. */
-  readonly model: JsonObject;
-  readonly added: readonly AddedToken[];
-  /** Pieces by id. */
-  readonly pieces: readonly (string | undefined)[];
-  readonly ids: ReadonlyMap<string, number>;
-}
-
-const MODEL_TYPES = ["BPE", "Unigram", "WordPiece", "WordLevel"];
-
-export function readVocabulary(json: JsonObject, file: string, vocabSize: number): VocabularyFile {
-  const { model, added_tokens: added = [] } = json;
-  const fault = (field: string, problem: string, details = {}) =>
-    tokenizerError(file, `"${field}" ${problem}`, { field, ...details });
-  if (!isObject(model)) throw fault("model", "must be an object");
-  const type = model.type ?? typeOfOld(model);
-  if (typeof type !== "string" || !MODEL_TYPES.includes(type)) {
-    const actual = type === undefined ? "missing" : JSON.stringify(type);
-    throw fault("model.type", `is ${actual}; expected ${MODEL_TYPES.join(", ")}`);
+export function packPieces(pieces: readonly (string | undefined)[]): PackedPieces {
+  const ranges = new Int32Array(pieces.length * 2).fill(-1);
+  let end = 0;
+  const parts: Buffer[] = [];
+  for (let id = 0; id < pieces.length; id++) {
+    const piece = pieces[id];
+    if (piece === undefined) continue;
+    const part = Buffer.from(piece);
+    parts.push(part);
+    ranges[2 * id] = end;
+    end += part.length;
+    ranges[2 * id + 1] = end;
   }
+  const bytes = new Uint8Array(end);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { bytes, ranges };
+}
 
-  const pieces: (string | undefined)[] = [];
-  const ids = new Map<string, number>();
-  const place = (field: string, piece: unknown, id: unknown): void => {
-    if (typeof piece !== "string") throw fault(field, "has a token that is not a string");
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= vocabSize) {
-      const given = `gives ${JSON.stringify(piece)} the id ${JSON.stringify(id)}`;
-      const expected = `0 to ${vocabSize - 1}`;
-      const size = `the model has ${vocabSize} tokens, ${expected}`;
-      throw fault(field, `${given}, but ${size}`, { expected, actual: id });
-    }
-    pieces[id] = piece;
-    ids.set(piece, id);
+/** The piece of an id; undefined where there is none. */
+export function pieceLookup({ bytes, ranges }: PackedPieces): (id: number) => string | undefined {
+  const buffer = Buffer.from(bytes.buffer);
+  return (id) => {
+    const start = ranges[2 * id] ?? -1;
+    return start < 0 ? undefined : buffer.toString("utf8", start, ranges[2 * id + 1]);
   };
-
-  const { vocab } = model;
-  if (type === "Unigram") {
-    if (!Array.isArray(vocab)) throw fault("model.vocab", "of a Unigram must be an array");
-    for (const [id, entry] of vocab.entries()) place("model.vocab", entry?.[0], id);
-  } else {
-    if (!isObject(vocab)) throw fault("model.vocab", `of a ${type} must be an object`);
-    for (const [piece, id] of Object.entries(vocab)) place("model.vocab", piece, id);
-  }
-  if (!Array.isArray(added)) throw fault("added_tokens", "must be an array");
-  for (const token of added) place("added_tokens", token?.content, token?.id);
-  return { model: { ...model, type }, added, pieces, ids };
-}
-
-/** Old files leave the type out. */
-function typeOfOld({ merges, vocab }: JsonObject): string | undefined {
-  if (Array.isArray(merges)) return "BPE";
-  return Array.isArray(vocab) ? "Unigram" : undefined;
 }

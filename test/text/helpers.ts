@@ -3,7 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect } from "vitest";
 import { NviumError } from "../../lib/errors.js";
-import { loadTokenizer, type Tokenizer, type TokenizerSource } from "../../lib/text/tokenizer.js";
+import {
+  type LoadedTokenizer,
+  loadTokenizer,
+  type TokenizerSource,
+} from "../../lib/text/tokenizer.js";
 
 export const demo: TokenizerSource = {
   tokenizerFile: "models/demo/tokenizer.json",
@@ -29,22 +33,33 @@ export function writeFiles(files: Record<string, unknown>): string {
   return directory;
 }
 
+const WORD_PIECE = {
+  unk_token: "[UNK]",
+  continuing_subword_prefix: "##",
+  max_input_chars_per_word: 100,
+};
+
 /** A tokenizer.json whose tokens are `pieces` in order, as far as decoding is concerned. */
 export function tokenizerJson(
   pieces: readonly string[],
   decoder: unknown,
   added: readonly { content: string; special: boolean }[] = [],
+  model: "BPE" | "WordPiece" = "BPE",
 ): Record<string, unknown> {
   return {
-    added_tokens: added.map((token) => ({ ...token, id: pieces.indexOf(token.content) })),
+    added_tokens: added.map((token) => ({
+      ...token,
+      id: pieces.indexOf(token.content),
+      ...{ single_word: false, lstrip: false, rstrip: false, normalized: false },
+    })),
     normalizer: null,
     pre_tokenizer: null,
     post_processor: null,
     decoder,
     model: {
-      type: "BPE",
+      type: model,
       vocab: Object.fromEntries(pieces.map((piece, id) => [piece, id])),
-      merges: [],
+      ...(model === "BPE" ? { merges: [] } : WORD_PIECE),
     },
   };
 }
@@ -53,7 +68,7 @@ export function loadJson(
   json: unknown,
   config: unknown = {},
   vocabSize = 4096,
-): Promise<Tokenizer> {
+): Promise<LoadedTokenizer> {
   const directory = writeFiles({ "tokenizer.json": json, "tokenizer_config.json": config });
   return loadTokenizer({
     tokenizerFile: join(directory, "tokenizer.json"),

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { loadTokenizer, type Tokenizer } from "../../lib/text/tokenizer.js";
+import { loadLibrary } from "../../lib/text/library.js";
+import { type LoadedTokenizer, loadTokenizer } from "../../lib/text/tokenizer.js";
 import {
   demo,
   expectError,
@@ -10,20 +11,52 @@ import {
   tokenizerJson,
 } from "./helpers.js";
 
-/** The library's own decoding of a whole list, which is what streams are compared with. */
-interface Reference {
-  decode(
-    tokens: number[],
-    options: { skip_special_tokens: boolean; clean_up_tokenization_spaces: boolean },
-  ): string;
+/** Decoding of a whole list of pieces, which is what streams are compared with. */
+type Reference = (pieces: readonly string[]) => string;
+
+/**
+ * The library's own decoder, but for runs of byte pieces, which it replaces whole where they are not UTF-8. (It takes down the
+ * process where a `Strip` strips more than there is from both ends, so none here does both.)
+ */
+function referenceOf(decoder: unknown, cleanUp = false): Reference {
+  const json = { version: "1.0", added_tokens: [], model: { type: "BPE", vocab: {}, merges: [] } };
+  const whole = loadLibrary()
+    .Tokenizer.fromString(JSON.stringify({ ...json, decoder }))
+    .getDecoder();
+  const readsBytes = JSON.stringify(decoder).includes("ByteFallback");
+  return (pieces) => {
+    const text = whole?.decode(readsBytes ? joinedBytes(pieces) : pieces) ?? pieces.join(" ");
+    return cleanUp ? CLEAN_UP.reduce((text, [from, to]) => text.replaceAll(from, to), text) : text;
+  };
 }
 
-async function referenceOf(json: object): Promise<Reference> {
-  const library = (await import("@huggingface/tokenizers")) as {
-    Tokenizer: new (json: object, config: object) => Reference;
-  };
-  return new library.Tokenizer(json, {});
+function joinedBytes(pieces: readonly string[]): string[] {
+  const result: string[] = [];
+  let run: number[] = [];
+  for (const piece of [...pieces, ""]) {
+    const byte = byteTokens.indexOf(piece);
+    if (byte >= 0) run.push(byte);
+    else {
+      if (run.length > 0) result.push(new TextDecoder().decode(Uint8Array.from(run)));
+      run = [];
+      result.push(piece);
+    }
+  }
+  return result.slice(0, -1);
 }
+
+const CLEAN_UP = [
+  [" .", "."],
+  [" ?", "?"],
+  [" !", "!"],
+  [" ,", ","],
+  [" ' ", "'"],
+  [" n't", "n't"],
+  [" 'm", "'m"],
+  [" 's", "'s"],
+  [" 've", "'ve"],
+  [" 're", "'re"],
+] as const;
 
 const printable = Array.from({ length: 256 }, (_, byte) => byte).filter(
   (byte) => (byte > 32 && byte < 127) || (byte > 160 && byte !== 173),
@@ -52,6 +85,13 @@ const llama = {
   ],
 };
 const sentencePieces = ["▁", "▁▁", "▁the", "a", "▁a", "é", "日本", ".", "'", "s", "ab", "b", "🎉"];
+const BYTE_LEVEL = {
+  type: "ByteLevel",
+  add_prefix_space: true,
+  trim_offsets: true,
+  use_regex: true,
+};
+const METASPACE = { type: "Metaspace", replacement: "▁", prepend_scheme: "always", split: true };
 const words = ["the", "##s", "##ing", ".", ",", "'", "s", "n't", "un", "!", "do", "'m"];
 
 /** Each of the clean-up's replacements may hold all but the last character of what it looks for. */
@@ -71,7 +111,7 @@ const kinds: Kind[] = [
   {
     name: "byte-level",
     pieces: [...hardBytes.map((byte) => byteAlphabet[byte] ?? ""), "<s>", "日 本"],
-    decoder: { type: "ByteLevel" },
+    decoder: BYTE_LEVEL,
     added: [
       { content: "<s>", special: true },
       { content: "日 本", special: false },
@@ -96,17 +136,10 @@ const kinds: Kind[] = [
   {
     name: "byte fallback before a step that looks at pieces",
     pieces: [...hardBytes.map((byte) => byteTokens[byte] ?? ""), ...sentencePieces],
-    decoder: { type: "Sequence", decoders: [{ type: "ByteFallback" }, { type: "Metaspace" }] },
+    decoder: { type: "Sequence", decoders: [{ type: "ByteFallback" }, METASPACE] },
     held: Number.POSITIVE_INFINITY,
   },
-  { name: "metaspace", pieces: sentencePieces, decoder: { type: "Metaspace" }, held: 0 },
-  {
-    name: "metaspace with clean-up",
-    pieces: sentencePieces,
-    decoder: { type: "Metaspace" },
-    cleanUp: true,
-    held: CLEAN_UP_HELD,
-  },
+  { name: "metaspace", pieces: sentencePieces, decoder: METASPACE, held: 0 },
   {
     name: "word pieces",
     pieces: words,
@@ -141,12 +174,12 @@ const kinds: Kind[] = [
       decoders: [
         { type: "Fuse" },
         { type: "Replace", pattern: { String: "aab" }, content: "▁" },
-        { type: "Metaspace" },
-        { type: "Strip", content: " ", start: 2, stop: 2 },
+        { ...METASPACE, prepend_scheme: "never" },
+        { type: "Strip", content: " ", start: 2, stop: 0 },
         { type: "Fuse" },
       ],
     },
-    held: 4,
+    held: 2,
   },
   {
     name: "expressions in pieces",
@@ -174,16 +207,35 @@ const kinds: Kind[] = [
     name: "speech (CTC)",
     pieces: ["<pad>", "|", "h", "i"],
     decoder: { type: "CTC", pad_token: "<pad>", word_delimiter_token: "|", cleanup: true },
-    held: Number.POSITIVE_INFINITY,
+    held: 0,
+  },
+  {
+    name: "nothing but pieces of silence and repetition (CTC without clean-up)",
+    pieces: ["<pad>", "|", "h<pad>"],
+    decoder: { type: "CTC", pad_token: "<pad>", word_delimiter_token: "|", cleanup: false },
+    held: 0,
+  },
+  {
+    name: "a metaspace after the pieces were fused",
+    pieces: sentencePieces,
+    decoder: { type: "Sequence", decoders: [{ type: "Fuse" }, METASPACE] },
+    held: 0,
+  },
+  {
+    name: "steps before a byte-level one",
+    pieces: [...hardBytes.map((byte) => byteAlphabet[byte] ?? ""), "▁a"],
+    decoder: { type: "Sequence", decoders: [METASPACE, BYTE_LEVEL] },
+    held: 1,
   },
 ];
 
 /** Streams random lists of the given tokens and compares every step with decoding the list at once. */
 function compare(
-  tokenizer: Tokenizer,
+  tokenizer: LoadedTokenizer,
+  pieces: readonly string[],
   reference: Reference,
   choices: readonly number[],
-  { cleanUp = false, held }: { cleanUp?: boolean; held: number },
+  { held }: { held: number },
   runs: number,
 ): void {
   const random = randomNumbers(7);
@@ -193,11 +245,9 @@ function compare(
       { length: 1 + random(24) },
       () => choices[random(choices.length)] ?? 0,
     );
+    const shown = (token: number) => !skipSpecialTokens || !tokenizer.specialTokens.has(token);
     const whole = (part: number[]) =>
-      reference.decode(part, {
-        skip_special_tokens: skipSpecialTokens,
-        clean_up_tokenization_spaces: cleanUp,
-      });
+      reference(part.filter(shown).map((token) => pieces[token] ?? ""));
     const stream = tokenizer.stream({ skipSpecialTokens });
     let text = "";
     tokens.forEach((token, i) => {
@@ -213,19 +263,29 @@ function compare(
 
 describe("a stream of tokens gives the text of all of them, early and without revision:", () => {
   test.each(kinds)("$name", async (kind) => {
-    const json = tokenizerJson(kind.pieces, kind.decoder, kind.added);
-    const tokenizer = await loadJson(json, { clean_up_tokenization_spaces: kind.cleanUp === true });
-    compare(tokenizer, await referenceOf(json), [...kind.pieces.keys()], kind, 400);
+    const { pieces, decoder, added, cleanUp } = kind;
+    const json = tokenizerJson(pieces, decoder, added, cleanUp === true ? "WordPiece" : "BPE");
+    const tokenizer = await loadJson(json, { clean_up_tokenization_spaces: cleanUp === true });
+    compare(tokenizer, pieces, referenceOf(decoder, cleanUp), [...pieces.keys()], kind, 400);
   });
 
   test("the demo's tokenizer", async () => {
     const tokenizer = await loadTokenizer(demo);
-    const json = JSON.parse(readFileSync("models/demo/tokenizer.json", "utf8")) as object;
-    const reference = await referenceOf(json);
-    compare(tokenizer, reference, [...Array(4096).keys()], { held: 1 }, 300);
+    const json = JSON.parse(readFileSync("models/demo/tokenizer.json", "utf8")) as {
+      model: { vocab: Record<string, number> };
+      decoder: unknown;
+    };
+    const reference = referenceOf(json.decoder);
+    const pieces = Object.entries(json.model.vocab).reduce<string[]>((list, [piece, id]) => {
+      list[id] = piece;
+      return list;
+    }, []);
+    const against = (choices: readonly number[]) =>
+      compare(tokenizer, pieces, reference, choices, { held: 1 }, 300);
+    against([...Array(4096).keys()]);
     // Single bytes: mostly broken characters.
-    compare(tokenizer, reference, [...Array(258).keys()], { held: 1 }, 300);
-    compare(tokenizer, reference, await tokenizer.encode("né 日本 🎉"), { held: 1 }, 300);
+    against([...Array(258).keys()]);
+    against(await tokenizer.encode("né 日本 🎉"));
   });
 });
 
@@ -270,9 +330,31 @@ test("special tokens before a text do not make it a continuation when they are l
 });
 
 test("a metaspace that is never prepended is never dropped", async () => {
-  const decoder = { type: "Metaspace", prepend_scheme: "never" };
+  const decoder = { ...METASPACE, prepend_scheme: "never" };
   const tokenizer = await loadJson(tokenizerJson(["▁the"], decoder));
   expect(tokenizer.decode([0])).toBe(" the");
+});
+
+test("only a WordPiece tokenizer is cleaned up, whatever its configuration says", async () => {
+  const clean = { clean_up_tokenization_spaces: true };
+  const pieces = ["a", "!=", "b", "."];
+  const json = (model: "BPE" | "WordPiece") => tokenizerJson(pieces, null, [], model);
+  expect((await loadJson(json("BPE"), clean)).decode([0, 1, 2, 3])).toBe("a != b .");
+  expect((await loadJson(json("WordPiece"), clean)).decode([0, 1, 2, 3])).toBe("a!= b.");
+  const vocab = pieces.map((piece) => [piece, -1]);
+  const unigram = { ...json("BPE"), model: { type: "Unigram", unk_id: 0, vocab } };
+  expect((await loadJson(unigram, clean)).decode([0, 1, 2, 3])).toBe("a != b .");
+});
+
+test("both ends of a text are stripped, however little there is", async () => {
+  const decoder = {
+    type: "Sequence",
+    decoders: [{ type: "Fuse" }, { type: "Strip", content: " ", start: 2, stop: 2 }],
+  };
+  const tokenizer = await loadJson(tokenizerJson([" ", "a"], decoder));
+  expect(tokenizer.decode([0])).toBe("");
+  expect(tokenizer.decode([0, 0, 0])).toBe("");
+  expect(tokenizer.decode([0, 0, 0, 1, 0, 1, 0, 0, 0])).toBe(" a a ");
 });
 
 test("tokens the model has and the tokenizer lacks have no text", async () => {
@@ -281,7 +363,7 @@ test("tokens the model has and the tokenizer lacks have no text", async () => {
 });
 
 test("byte-level pieces outside the alphabet are taken as text", async () => {
-  const tokenizer = await loadJson(tokenizerJson(["a", "日本 "], { type: "ByteLevel" }));
+  const tokenizer = await loadJson(tokenizerJson(["a", "日本 "], BYTE_LEVEL));
   expect(tokenizer.decode([0, 1])).toBe("a日本 ");
 });
 

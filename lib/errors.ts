@@ -20,7 +20,7 @@ export type ErrorCode =
   | "ERR_NVIUM_NON_FINITE"
   /** The session or model is working, or an iterator owns the session. */
   | "ERR_NVIUM_BUSY"
-  /** The session or model was disposed. */
+  /** The session or model was disposed, or the process or worker is exiting. */
   | "ERR_NVIUM_DISPOSED"
   /** The device that was asked for cannot be used. `details.reason`. */
   | "ERR_NVIUM_CUDA_UNAVAILABLE"

@@ -128,7 +128,7 @@ export interface NativeModel {
   readonly instructionSet: string;
   readonly threads: number;
   memory(): NativeMemory;
-  /** One job at a time; a second waits for the first inside the pool. */
+  /** One job at a time, on a thread of the model's own; a second waits for the first. */
   step(call: NativeStepCall): Promise<NativeResult>;
   stepSync(call: NativeStepCall): NativeResult;
   flush(call: NativeCall): Promise<NativeResult>;
@@ -174,8 +174,6 @@ export interface NativeBinding {
   /** Names of the instruction sets usable on this machine, fastest first. */
   instructionSets(): string[];
   cuda(): NativeCudaState;
-  /** Ends every job at its next look, and all that are asked for later: the thread of JavaScript is about to exit. */
-  stop(): void;
 }
 
 let binding: NativeBinding | undefined;
@@ -191,8 +189,6 @@ export function native(): NativeBinding {
       explicit !== undefined
         ? (require(explicit) as NativeBinding)
         : (require("node-gyp-build")(root) as NativeBinding);
-    // Node waits for jobs in its pool before it exits.
-    process.once("exit", () => loaded.stop());
     binding = loaded;
     return loaded;
   } catch (cause) {

@@ -20,4 +20,12 @@ struct Failure {
 // reason.
 struct Aborted {};
 
+// What a computation ends with that the end of its thread of JavaScript stops, or that comes later.
+inline Failure exiting() {
+  return {
+      "ERR_NVIUM_DISPOSED",
+      "The process or worker is exiting: nothing is computed any more, also in an 'exit' handler.",
+      {}};
+}
+
 }  // namespace nvium

@@ -22,6 +22,7 @@
     "binding_sources": [
       "native/binding/addon.cc",
       "native/binding/job.cc",
+      "native/binding/job_thread.cc",
       "native/binding/model_object.cc",
       "native/binding/values.cc",
       "native/devices.cc"

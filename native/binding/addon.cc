@@ -26,10 +26,28 @@ Napi::Value instruction_sets(const Napi::CallbackInfo& info) {
   });
 }
 
-// Not a cleanup hook: those run when the environment has waited for its jobs.
 Napi::Value stop(const Napi::CallbackInfo& info) {
-  Addon::of(info.Env()).closing->store(true);
+  Addon::of(info.Env()).stop();
   return info.Env().Undefined();
+}
+
+// Jobs end before their environment does. As JavaScript's thread exits: Node's own process, be
+// `lib` evaluated in another realm or not, tells that in time for a job that uses what libraries
+// take down as the process ends. A worker that is terminated has a cleanup hook only.
+void stop_at_the_end(Napi::Env env, Addon& addon) {
+  napi_add_env_cleanup_hook(
+      env,
+      [](void* addon) {
+        static_cast<Addon*>(addon)->stop();
+        static_cast<Addon*>(addon)->jobs.abandon();
+      },
+      &addon);
+  const Napi::Value process = env.Global().Get("process");
+  if (!process.IsObject()) return;
+  const Napi::Value once = process.As<Napi::Object>().Get("once");
+  if (!once.IsFunction()) return;
+  once.As<Napi::Function>().Call(
+      process, {Napi::String::New(env, "exit"), Napi::Function::New<stop>(env, "stopNvium")});
 }
 
 // The CUDA half of getDevices().
@@ -57,18 +75,22 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   auto addon = std::make_unique<Addon>(env);
   env.SetInstanceData(addon.get());
-  addon.release();
+  stop_at_the_end(env, *addon.release());
   exports.Set("loadModel", Napi::Function::New<ModelObject::load>(env, "loadModel"));
   exports.Set("storedBytes", Napi::Function::New<stored_bytes>(env, "storedBytes"));
   exports.Set("cuda", Napi::Function::New<cuda>(env, "cuda"));
   exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env, "instructionSets"));
-  exports.Set("stop", Napi::Function::New<stop>(env, "stop"));
   return exports;
 }
 
 }  // namespace
 
-Addon::Addon(Napi::Env env) : model_class(Napi::Persistent(ModelObject::define(env))) {}
+Addon::Addon(Napi::Env env) : jobs(env), model_class(Napi::Persistent(ModelObject::define(env))) {}
+
+void Addon::stop() noexcept {
+  closing->store(true);
+  jobs.stop();
+}
 
 }  // namespace nvium::binding
 

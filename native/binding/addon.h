@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "job.h"
+#include "job_thread.h"
 
 namespace nvium::binding {
 
@@ -16,8 +17,12 @@ struct Addon {
 
   static Addon& of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
-  // Set by `stop`: jobs end at their next check.
+  // Ends every job at its next look and waits for that; none is run later.
+  void stop() noexcept;
+
+  // Set by `stop`.
   std::shared_ptr<std::atomic<bool>> closing = std::make_shared<std::atomic<bool>>(false);
+  Jobs jobs;
   Napi::FunctionReference model_class;
 };
 

@@ -4,15 +4,16 @@
 #include <memory>
 #include <new>
 
+#include "addon.h"
+
 namespace nvium::binding {
 namespace {
 
-class Job final : public Napi::AsyncWorker {
+class Job final : public ThreadJob {
  public:
   Job(Napi::Env env, std::function<void()> work, std::function<Napi::Value(Napi::Env)> finish,
       const std::vector<Napi::Object>& keep)
-      : Napi::AsyncWorker(env, "nvium"),
-        deferred_(Napi::Promise::Deferred::New(env)),
+      : deferred_(Napi::Promise::Deferred::New(env)),
         work_(std::move(work)),
         finish_(std::move(finish)) {
     for (const Napi::Object& object : keep) keep_.push_back(Napi::Persistent(object));
@@ -20,15 +21,15 @@ class Job final : public Napi::AsyncWorker {
 
   Napi::Promise promise() const { return deferred_.Promise(); }
 
- protected:
-  void Execute() override { outcome_ = outcome_of(work_); }
+  void execute() noexcept override { outcome_ = outcome_of(work_); }
 
-  void OnOK() override {
+  void complete() override {
+    const Napi::Env env = deferred_.Env();
     Napi::Value result;
     if (outcome_.kind == Outcome::done) {
       outcome_ = outcome_of([&] {
         try {
-          result = finish_(Env());
+          result = finish_(env);
         } catch (const Napi::Error&) {
           // It makes objects, and those fail for want of memory only.
           throw std::bad_alloc();
@@ -39,7 +40,7 @@ class Job final : public Napi::AsyncWorker {
     if (outcome_.kind == Outcome::done) {
       deferred_.Resolve(result);
     } else {
-      deferred_.Reject(outcome_.to_object(Env()));
+      deferred_.Reject(outcome_.to_object(env));
     }
   }
 
@@ -89,14 +90,14 @@ Outcome outcome_of(void (*call)(const void* work), const void* work) noexcept {
   }
 }
 
-Napi::Promise run_job(Napi::Env env, std::function<void()> work,
+Napi::Promise run_job(Napi::Env env, std::shared_ptr<JobThread> thread, std::function<void()> work,
                       std::function<Napi::Value(Napi::Env)> finish,
                       const std::vector<Napi::Object>& keep) {
+  Addon& addon = Addon::of(env);
+  if (addon.closing->load()) throw exiting();
   auto job = std::make_unique<Job>(env, std::move(work), std::move(finish), keep);
   const Napi::Promise promise = job->promise();
-  job->Queue();
-  // Once it is queued the worker deletes itself when it is done.
-  job.release();
+  addon.jobs.run(std::move(job), std::move(thread));
   return promise;
 }
 

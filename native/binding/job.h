@@ -4,9 +4,11 @@
 #include <napi.h>
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "../error.h"
+#include "job_thread.h"
 
 namespace nvium::binding {
 
@@ -30,9 +32,9 @@ Outcome outcome_of(const Work& work) noexcept {
   return outcome_of([](const void* w) { (*static_cast<const Work*>(w))(); }, &work);
 }
 
-// Runs `work` in the pool. The promise resolves with finish(env), or rejects with the failure. The
-// objects in `keep` live as long.
-Napi::Promise run_job(Napi::Env env, std::function<void()> work,
+// Runs `work` on the thread. The promise resolves with finish(env), or rejects with the failure.
+// The objects in `keep` live as long.
+Napi::Promise run_job(Napi::Env env, std::shared_ptr<JobThread> thread, std::function<void()> work,
                       std::function<Napi::Value(Napi::Env)> finish,
                       const std::vector<Napi::Object>& keep);
 

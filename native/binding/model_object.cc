@@ -1,6 +1,7 @@
 #include "model_object.h"
 
 #include <chrono>
+#include <tuple>
 
 #include "../cpu/instruction_sets.h"
 #include "../model/evaluate.h"
@@ -27,6 +28,8 @@ struct Call {
 };
 
 constexpr uint32_t kStepFields = 5;
+
+using Loaded = std::pair<std::shared_ptr<Engine>, std::shared_ptr<JobThread>>;
 
 Control read_control(const Napi::Object& call, Addon& addon) {
   const Napi::Object control = object(get(call, "control"), "control");
@@ -269,12 +272,13 @@ ModelObject::ModelObject(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Mode
   if (info.Length() != 1 || !info[0].IsExternal()) {
     throw Napi::TypeError::New(info.Env(), "NativeModel cannot be constructed");
   }
-  engine_ = *info[0].As<Napi::External<std::shared_ptr<Engine>>>().Data();
+  std::tie(engine_, thread_) = *info[0].As<Napi::External<Loaded>>().Data();
   account(info.Env());
 }
 
 void ModelObject::Finalize(Napi::Env env) {
   engine_.reset();
+  thread_.reset();
   account(env);
 }
 
@@ -313,9 +317,9 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     const Napi::Object holder = Napi::Object::New(info.Env());
     holder.Set("control", info[2]);
     const Control control = read_control(holder, addon);
-    auto engine = std::make_shared<std::shared_ptr<Engine>>();
+    auto loaded = std::make_shared<Loaded>(nullptr, addon.jobs.make_thread());
     return run_job(
-        info.Env(),
+        info.Env(), loaded->second,
         [=] {
           auto made = std::make_shared<Engine>(make_computer(device, {threads, place, set}));
           const std::unique_ptr<TensorSource> source = open_files(*plan);
@@ -325,11 +329,10 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
             made->cascade = std::make_unique<Cascade>(*made->model);
           });
           made->note_memory();
-          *engine = std::move(made);
+          loaded->first = std::move(made);
         },
-        [engine, &addon](Napi::Env env) -> Napi::Value {
-          return addon.model_class.New(
-              {Napi::External<std::shared_ptr<Engine>>::New(env, engine.get())});
+        [loaded, &addon](Napi::Env env) -> Napi::Value {
+          return addon.model_class.New({Napi::External<Loaded>::New(env, loaded.get())});
         },
         {object(info[2], "control")});
   });
@@ -341,7 +344,7 @@ Napi::Value ModelObject::step(const Napi::CallbackInfo& info) {
     const auto engine = engine_for_call();
     auto call = read_step_call(o, Addon::of(info.Env()));
     return run_job(
-        info.Env(),
+        info.Env(), thread_,
         [=] { run_call(*engine, *call, [&](Model&) { run_steps(*engine->cascade, *call); }); },
         [this, call](Napi::Env env) {
           account(env);
@@ -367,7 +370,7 @@ Napi::Value ModelObject::flush(const Napi::CallbackInfo& info) {
     const auto engine = engine_for_call();
     auto call = read_call(o, Addon::of(info.Env()));
     return run_job(
-        info.Env(),
+        info.Env(), thread_,
         [=] {
           run_call(*engine, *call,
                    [&](Model&) { engine->cascade->flush(call->sequences, call->control); });
@@ -394,7 +397,7 @@ Napi::Value ModelObject::evaluate(const Napi::CallbackInfo& info) {
     out.exit_logits = optional_floats(o, "exitLogits", tokens * exits * plan.vocab_size);
     out.mixture_log_probs = optional_floats(o, "mixtureLogProbs", tokens * plan.vocab_size);
     return run_job(
-        info.Env(),
+        info.Env(), thread_,
         [=] {
           run_call(*engine, *call, [&](Model& model) {
             nvium::evaluate(model, call->sequences[0], call->control, out);
@@ -417,7 +420,7 @@ Napi::Value ModelObject::trim(const Napi::CallbackInfo& info) {
     };
     const uint32_t positions = info[2].ToNumber().Uint32Value();
     return run_job(
-        info.Env(),
+        info.Env(), thread_,
         [engine, positions, calls = engine->calls.load(), cache = used(0, "cache"),
          boundary = used(1, "boundary")] {
           const std::lock_guard lock(engine->one_job);
@@ -463,6 +466,7 @@ Napi::Value ModelObject::memory(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelObject::dispose(const Napi::CallbackInfo& info) {
   engine_.reset();
+  thread_.reset();
   account(info.Env());
   return info.Env().Undefined();
 }

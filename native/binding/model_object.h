@@ -9,6 +9,7 @@
 
 #include "../devices.h"
 #include "../model/step.h"
+#include "job_thread.h"
 
 namespace nvium::binding {
 
@@ -60,6 +61,7 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   void account(Napi::Env env);
 
   std::shared_ptr<Engine> engine_;
+  std::shared_ptr<JobThread> thread_;
   int64_t accounted_ = 0;  // bytes the garbage collector was told of
 };
 

@@ -18,11 +18,10 @@ class Control {
       : abort_(abort), progress_(progress), closing_(std::move(closing)) {}
   Control() = default;
 
-  // Called between chunks of work.
+  // Called between chunks of work. Throws Aborted, and Failure where the environment is closing.
   void check() const {
-    const bool aborted =
-        abort_ != nullptr && std::atomic_ref<int32_t>(*abort_).load(std::memory_order_relaxed) != 0;
-    if (aborted || (closing_ != nullptr && closing_->load(std::memory_order_relaxed))) {
+    if (closing_ != nullptr && closing_->load(std::memory_order_relaxed)) throw exiting();
+    if (abort_ != nullptr && std::atomic_ref<int32_t>(*abort_).load(std::memory_order_relaxed)) {
       throw Aborted{};
     }
   }

@@ -1,6 +1,7 @@
 // What the tests of exits run in processes of their own: `child.js <scenario>` over the built package. Scenarios say
 // "started" when the job they are about is under way.
 import { copyFileSync, mkdtempSync, rmSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -39,7 +40,7 @@ const JOBS = {
   },
 };
 
-/** Starts a job and waits until it must be in the pool; gives what becomes of it. */
+/** Starts a job and waits until it must be under way; gives what becomes of it. */
 async function start(job) {
   const outcome = { job: JOBS[job]() };
   outcome.job.catch(() => undefined);
@@ -112,12 +113,47 @@ const SCENARIOS = {
     process.exit(7);
   },
   async worker() {
-    const { job } = workerData;
-    const work = job === "step" ? shortStep() : JOBS[job]();
+    const { job, long = false } = workerData;
+    const work = job === "step" && !long ? shortStep() : JOBS[job]();
     // Behind whatever comes ahead of the native side.
     if (job === "step") await new Promise((resolve) => setTimeout(resolve, 150));
     parentPort.postMessage("working");
     await work;
+  },
+  /** A worker in the middle of a job of many seconds. */
+  async terminatelong(job) {
+    const { worker, message } = thread("worker", { job, long: true });
+    await message;
+    say("started");
+    await worker.terminate();
+    say("terminated");
+  },
+  /** As many models at work as libuv's pool has threads, and a file to be read. */
+  async files() {
+    const stop = new AbortController();
+    let ended = 0;
+    const calls = Array.from({ length: 4 }, async () => {
+      const session = (await load()).createSession({ extendContext: true, maxTokens: 50_000 });
+      session.append(PROMPT);
+      await session.flush({ signal: stop.signal }).catch(() => undefined);
+      ended++;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await readFile(fileURLToPath(import.meta.url));
+    say(`read while ${4 - ended} work`);
+    stop.abort();
+    await Promise.all(calls);
+  },
+  async exithandler() {
+    const session = (await load()).createSession({ seed: 1 });
+    session.append([1]);
+    process.on("exit", () => {
+      try {
+        session.stepSync();
+      } catch (error) {
+        say(`${error.code} ${error.message}`);
+      }
+    });
   },
   /** A worker ends by itself in the middle of a job. */
   async workerexit() {
@@ -160,7 +196,7 @@ const SCENARIOS = {
 const [, , scenario, argument] = process.argv;
 if (isMainThread || scenario !== undefined) await SCENARIOS[scenario](argument ?? "step");
 
-/** A step of a second or so: what terminate() has to wait for. */
+/** A step of a second or so. */
 async function shortStep() {
   const session = (await load()).createSession({ extendContext: true, maxTokens: 5000 });
   session.append(PROMPT.slice(0, 1500));

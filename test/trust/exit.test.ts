@@ -62,6 +62,12 @@ describe("a process that exits in the middle of a job", () => {
     },
   );
 
+  it("tells stepSync in a handler of 'exit' why nothing is computed", async () => {
+    const { code, signal, stdout, stderr } = await run("exithandler");
+    expect([code, signal, stderr]).toEqual([0, null, ""]);
+    expect(stdout).toMatch(/^ERR_NVIUM_DISPOSED .*exiting.*'exit' handler\.\n$/);
+  });
+
   it("by having nothing else to do waits for the job", async () => {
     const { code, signal, stdout, stderr } = await run("unawaited");
     expect([code, signal, stderr]).toEqual([0, null, ""]);
@@ -83,6 +89,15 @@ describe("threads", () => {
     },
   );
 
+  it.each(["step", "flush", "evaluate"])(
+    "end soon when they are terminated in the middle of a long %s",
+    async (job) => {
+      const { code, signal, stdout, stderr, lasted } = await run("terminatelong", job);
+      expect([code, signal, stderr, stdout]).toEqual([0, null, "", "started\nterminated\n"]);
+      expect(lasted).toBeLessThan(SOON);
+    },
+  );
+
   it("that call process.exit in the middle of a step end with the code given", async () => {
     const { code, signal, stdout, stderr } = await run("workerexit");
     expect([code, signal, stderr]).toEqual([0, null, ""]);
@@ -99,6 +114,12 @@ describe("threads", () => {
     expect([code, signal, stderr]).toEqual([0, null, ""]);
     expect(stdout).toBe("1 kind of tokens, codes 0 0 0 0\n");
   });
+});
+
+it("four models at work leave libuv's threads to files", async () => {
+  const { code, signal, stdout, stderr } = await run("files");
+  expect([code, signal, stderr]).toEqual([0, null, ""]);
+  expect(stdout).toBe("read while 4 work\n");
 });
 
 it("two copies of the addon in one process draw the same tokens", async () => {

@@ -46,6 +46,12 @@ export interface LoadOptions {
   readonly placeThreads?: boolean;
   /** "avx512-bf16" or "portable": all give the same bits. Default: the fastest this machine has. */
   readonly instructionSet?: string;
+  /**
+   * What the matrices of layers, adapters and heads are held as. "int8" and "int4" quantise them while they are read,
+   * to 0.51 and 0.28 of their bytes as bf16; everything else stays as stored. That is another model, near the stored
+   * one: `nvium compare` tells how near. They run on the CPU. Default "stored".
+   */
+  readonly dtype?: "stored" | "int8" | "int4";
   /** Called now and then while weights are read, and once at the end. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Aborting makes the promise reject with the signal's reason; nothing stays in memory. */
@@ -63,7 +69,7 @@ export interface ModelInfo {
   readonly contextLength: number;
   /** Tied ones counted once. */
   readonly parameters: number;
-  /** The type most weights are stored in. */
+  /** The type of most weights, as the model holds them. */
   readonly dtype: DType;
   readonly device: "cpu" | "cuda";
   /** Why this device. */
@@ -72,7 +78,7 @@ export interface ModelInfo {
   readonly threads: number;
   /** Tokens that end a text, from config.json or else the tokenizer. */
   readonly eosTokens: readonly number[];
-  /** Bytes held now: weights, keys and values, deferred rows, workspace. (The kernels' own scratch memory, some MB, is not counted.) */
+  /** Bytes held now: weights (and of them the table of embeddings, and matrices of integers), keys and values, deferred rows, workspace. (The kernels' own scratch memory, some MB, is not counted.) */
   readonly memory: NativeMemory;
 }
 
@@ -109,6 +115,15 @@ export interface Engine {
   readonly disposed: boolean;
 }
 
+const NO_MEMORY: NativeMemory = {
+  weights: 0,
+  embedding: 0,
+  integers: 0,
+  cache: 0,
+  boundary: 0,
+  workspace: 0,
+};
+
 /** A checkpoint opened on a device. */
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
@@ -118,7 +133,12 @@ export class Model implements AsyncDisposable {
   #disposal: Promise<void> | undefined;
 
   /** @internal */
-  constructor(checkpoint: Checkpoint, nativeModel: NativeModel, tokenizer: LoadedTokenizer | null) {
+  constructor(
+    checkpoint: Checkpoint,
+    dtype: DType,
+    nativeModel: NativeModel,
+    tokenizer: LoadedTokenizer | null,
+  ) {
     const { plan, eosTokens } = checkpoint;
     const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
     this.#tokenizer = tokenizer;
@@ -162,14 +182,14 @@ export class Model implements AsyncDisposable {
       hiddenSize: plan.hiddenSize,
       contextLength: plan.contextLength,
       parameters: checkpoint.parameters,
-      dtype: checkpoint.dtype,
+      dtype,
       device: nativeModel.device,
       deviceReason: nativeModel.deviceReason,
       instructionSet: nativeModel.instructionSet,
       threads: nativeModel.threads,
       eosTokens: eosTokens.length > 0 ? eosTokens : fallback,
       get memory() {
-        if (engine.disposed) return { weights: 0, cache: 0, boundary: 0, workspace: 0 };
+        if (engine.disposed) return NO_MEMORY;
         // While a job runs the counts may be changing: then they are as of the last look.
         if (!engine.queue.busy) memory = typed(() => nativeModel.memory());
         return memory;
@@ -337,6 +357,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     threads,
     placeThreads = true,
     instructionSet = "",
+    dtype = "stored",
     onProgress,
   } = checkOptions(options);
   const signal = checkSignal(options.signal);
@@ -348,12 +369,16 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   if (typeof instructionSet !== "string") {
     throw invalid("instructionSet", "a string", instructionSet);
   }
+  if (dtype !== "stored" && dtype !== "int8" && dtype !== "int4") {
+    throw invalid("dtype", '"stored", "int8" or "int4"', dtype);
+  }
   if (onProgress !== undefined && typeof onProgress !== "function") {
     throw invalid("onProgress", "a function", onProgress);
   }
 
   const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
   const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
+  const held = dtype === "stored" ? checkpoint.dtype : dtype;
   const tokenizer =
     tokenizerFile === null
       ? null
@@ -362,7 +387,8 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
           signal,
         );
   const progress = new Float64Array(1);
-  const totalBytes = typed(() => native().storedBytes(plan));
+  const nativePlan = dtype === "stored" ? plan : { ...plan, matrices: dtype };
+  const totalBytes = typed(() => native().storedBytes(nativePlan));
   const report = () => onProgress?.({ loadedBytes: progress[0] ?? 0, totalBytes });
   const timer = onProgress === undefined ? undefined : setInterval(report, 50);
   try {
@@ -370,7 +396,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
       const nativeModel = await typed(
         () =>
           native().loadModel(
-            plan,
+            nativePlan,
             { device, threads: threads ?? 0, place: placeThreads, instructionSet },
             { abort, progress },
           ),
@@ -378,7 +404,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
       );
       try {
         report();
-        return typed(() => new Model(checkpoint, nativeModel, tokenizer));
+        return typed(() => new Model(checkpoint, held, nativeModel, tokenizer));
       } catch (error) {
         nativeModel.dispose(); // of a caller whose onProgress threw
         throw error;

@@ -115,8 +115,17 @@ export interface NativeEvaluateCall extends NativeCall {
   readonly mixtureLogProbs: Float32Array<ArrayBuffer> | null;
 }
 
+/** A plan, and what the matrices of layers, adapters and heads are quantised to while they are read, if to anything. */
+export interface NativePlan extends ModelPlan {
+  readonly matrices?: "int8" | "int4";
+}
+
 export interface NativeMemory {
   readonly weights: number;
+  /** Of weights: the table of embeddings. */
+  readonly embedding: number;
+  /** Of weights: matrices of integers. */
+  readonly integers: number;
   readonly cache: number;
   readonly boundary: number;
   readonly workspace: number;
@@ -165,12 +174,12 @@ export interface NativeCudaState {
 export interface NativeBinding {
   /** Rejects with a `NativeFailure`. */
   loadModel(
-    plan: ModelPlan,
+    plan: NativePlan,
     options: NativeLoadOptions,
     control: NativeControl,
   ): Promise<NativeModel>;
   /** Bytes `control.progress` counts up to. */
-  storedBytes(plan: ModelPlan): number;
+  storedBytes(plan: NativePlan): number;
   /** Names of the instruction sets usable on this machine, fastest first. */
   instructionSets(): string[];
   cuda(): NativeCudaState;

@@ -17,14 +17,18 @@ namespace nvium {
 
 // How a matrix is packed, what an activation becomes beside it, and what keys and values are kept
 // as. (How a file stores a tensor is StoredType, plan.h.)
-enum class MatrixType : uint8_t { bf16, f16, f32 };
-enum class OperandType : uint8_t { bf16, f32 };
+enum class MatrixType : uint8_t { bf16, f16, f32, int8, int4 };
+enum class OperandType : uint8_t { bf16, f32, int8 };
 enum class CacheType : uint8_t { bf16, f32 };
 
+constexpr bool holds_integers(MatrixType type) { return type >= MatrixType::int8; }
+
+// Of an element that is a float.
 constexpr size_t bytes_of(MatrixType type) { return type == MatrixType::f32 ? 4 : 2; }
 
-// bf16 alone rounds what it is multiplied with.
+// bf16 rounds what it is multiplied with, integers are multiplied with integers.
 constexpr OperandType operand_of(MatrixType type) {
+  if (holds_integers(type)) return OperandType::int8;
   return type == MatrixType::bf16 ? OperandType::bf16 : OperandType::f32;
 }
 
@@ -52,6 +56,23 @@ constexpr size_t tile_index(CacheType type, uint32_t row, uint32_t k) {
   return tile_index(tiles_of(type), row, k);
 }
 
+// A tile of integers is a run of groups of columns: the group's 32 scales as bf16, then its
+// elements, four columns of a row together. int8: groups of 128, bytes [cols/4][32][4] that are the
+// integer + 128. int4: groups of 32, bytes [cols/8][32][4], of which the low halves are the first
+// four columns and the high ones the next, each the integer + 8. Columns are padded to whole blocks
+// of 32, and padding holds the integer 0.
+constexpr uint32_t kIntegerBlock = 32;
+constexpr size_t kScalesBytes = kTileRows * sizeof(uint16_t);
+
+constexpr uint32_t group_columns(MatrixType type) { return type == MatrixType::int4 ? 32 : 128; }
+constexpr size_t block_bytes(MatrixType type) {
+  return kIntegerBlock * kTileRows / (type == MatrixType::int4 ? 2 : 1);
+}
+constexpr size_t integer_tile_bytes(MatrixType type, uint32_t cols) {
+  return ceil_div(cols, group_columns(type)) * kScalesBytes +
+         ceil_div(cols, kIntegerBlock) * block_bytes(type);
+}
+
 struct Matrix {
   const std::byte* tiles = nullptr;
   uint32_t rows = 0;
@@ -59,7 +80,10 @@ struct Matrix {
   MatrixType type = MatrixType::f32;
 
   constexpr uint32_t tile_count() const { return ceil_div(rows, kTileRows); }
-  constexpr size_t tile_bytes() const { return size_t(even(cols)) * kTileRows * bytes_of(type); }
+  constexpr size_t tile_bytes() const {
+    return holds_integers(type) ? integer_tile_bytes(type, cols)
+                                : size_t(even(cols)) * kTileRows * bytes_of(type);
+  }
   constexpr size_t bytes() const { return tile_count() * tile_bytes(); }
 };
 

@@ -16,9 +16,13 @@ CudaState cuda_state() { return cuda::query(); }
 CudaState cuda_state() { return {}; }
 #endif
 
-Computer make_computer(const std::string& device, const cpu::Options& options) {
+Computer make_computer(const std::string& device, const cpu::Options& options,
+                       const std::string& only_cpu) {
   std::string reason = "The CPU was asked for.";
-  if (device != "cpu") {
+  if (device != "cpu" && !only_cpu.empty()) {
+    reason = only_cpu;
+    if (device == "cuda") throw Failure{"ERR_NVIUM_UNSUPPORTED", reason, {{"device", device}}};
+  } else if (device != "cpu") {
     const CudaState state = cuda_state();
     reason = state.reason;
 #ifdef NVIUM_CUDA

@@ -45,8 +45,10 @@ struct Computer {
 };
 
 // `device` is "cpu", "cuda", or "auto": CUDA where a device can be opened and gives the CPU's bits
-// on a small set of operands, else the CPU. Throws
-// Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_INVALID_ARG.
-Computer make_computer(const std::string& device, const cpu::Options& options);
+// on a small set of operands, else the CPU. `only_cpu` says why nothing else will do, or is empty.
+// Throws Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_UNSUPPORTED, ERR_NVIUM_OUT_OF_MEMORY,
+// ERR_NVIUM_INVALID_ARG.
+Computer make_computer(const std::string& device, const cpu::Options& options,
+                       const std::string& only_cpu);
 
 }  // namespace nvium

@@ -14,14 +14,29 @@ import { difference, type KeysAndValues, keysAndValues } from "./support/kv.js";
 import { createLane, runLanes } from "./support/lanes.js";
 import { random } from "./support/random.js";
 
-const CHECKPOINTS = [...FIXTURES, "demo"] as const;
+const QUANTISED = ["demo, int8", "demo, int4", "quadrivium-gqa-f32, int8"] as const;
+const CHECKPOINTS = [...FIXTURES, "demo", ...QUANTISED] as const;
 type Name = (typeof CHECKPOINTS)[number];
 
-const directory = (name: Name) => (name === "demo" ? DEMO : fixture(name));
+/** A checkpoint's own name, and what its matrices are quantised to. */
+function parts(name: Name) {
+  const [checkpoint = "", dtype = "stored"] = name.split(", ");
+  return { checkpoint, dtype } as {
+    checkpoint: (typeof FIXTURES)[number] | "demo";
+    dtype: "stored" | "int8" | "int4";
+  };
+}
+
+function load(name: Name, options: LoadOptions): Promise<Model> {
+  const { checkpoint, dtype } = parts(name);
+  const directory = checkpoint === "demo" ? DEMO : fixture(checkpoint);
+  return loadModel(directory, { ...options, dtype });
+}
 
 /** The longest input of the expected outputs. */
 function longestInput(name: Name): number[] {
-  const file = name === "demo" ? "test/demo" : fixture(name);
+  const { checkpoint } = parts(name);
+  const file = checkpoint === "demo" ? "test/demo" : fixture(checkpoint);
   const tensors = readTensors(`${file}/expected.safetensors`);
   const inputs = [...tensors].filter(([key]) => key.startsWith("tokens.")).map(([, t]) => [...t]);
   return inputs.reduce((a, b) => (a.length < b.length ? b : a));
@@ -78,12 +93,12 @@ describe.each(CHECKPOINTS)("%s", (name) => {
   let reference: Trace;
 
   beforeAll(async () => {
-    const plain = await loadModel(directory(name), { threads: 1, instructionSet: "portable" });
+    const plain = await load(name, { threads: 1, instructionSet: "portable" });
     const session = plain.createSession({ seed: SEED, maxPending: 0 });
     session.append(prompt);
     reference = await finish(plain, session, STEPS);
     await plain.dispose();
-    model = await loadModel(directory(name), { threads: 1 });
+    model = await load(name, { threads: 1 });
   }, 60_000);
   afterAll(async () => {
     await model.dispose();
@@ -161,7 +176,7 @@ describe.each(CHECKPOINTS)("%s", (name) => {
     const wanted = { exitLogits: true, mixture: true };
     const piece = prompt.slice(0, 40);
     const expected = await model.evaluate(piece, wanted);
-    const other = await loadModel(directory(name), options);
+    const other = await load(name, options);
     expect(other.info).toMatchObject(options);
     const session = other.createSession({ seed: SEED });
     session.append(prompt);
@@ -241,7 +256,7 @@ async function computedAtOnce(model: Model, tokens: readonly number[]): Promise<
 describe.each(CHECKPOINTS)("%s, operations in any order", (name) => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(directory(name), { threads: 2 });
+    model = await load(name, { threads: 2 });
   });
   afterAll(async () => {
     await model.dispose();

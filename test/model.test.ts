@@ -160,7 +160,14 @@ describe("dispose", () => {
     await failure("ERR_NVIUM_DISPOSED", () => model.createSession());
     await failure("ERR_NVIUM_DISPOSED", model.evaluate(PROMPT));
     await failure("ERR_NVIUM_DISPOSED", model.generate(PROMPT).result());
-    expect(model.info.memory).toEqual({ weights: 0, cache: 0, boundary: 0, workspace: 0 });
+    expect(model.info.memory).toEqual({
+      weights: 0,
+      embedding: 0,
+      integers: 0,
+      cache: 0,
+      boundary: 0,
+      workspace: 0,
+    });
     const { pools, sessions } = model.engine;
     expect([pools.cache.used, sessions.size, a.length]).toEqual([0, 0, 0]);
     await model[Symbol.asyncDispose]();

@@ -4,7 +4,7 @@
  */
 
 /** Element type of a stored tensor. */
-export type DType = "bf16" | "f16" | "f32";
+export type DType = "bf16" | "f16" | "f32" | "int8" | "int4";
 
 /** Where one tensor lies. Shapes are row-major; vectors have `cols === 1`. */
 export interface TensorPlan {

@@ -305,6 +305,14 @@ std::shared_ptr<Engine> ModelObject::engine_for_call() {
   return engine;
 }
 
+namespace {
+
+std::string only_cpu(const Plan& plan) {
+  return has_integers(plan) ? "Matrices of integers run on the CPU only." : "";
+}
+
+}  // namespace
+
 Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     Addon& addon = Addon::of(info.Env());
@@ -321,7 +329,8 @@ Napi::Value ModelObject::load(const Napi::CallbackInfo& info) {
     return run_job(
         info.Env(), loaded->second,
         [=] {
-          auto made = std::make_shared<Engine>(make_computer(device, {threads, place, set}));
+          auto made = std::make_shared<Engine>(
+              make_computer(device, {threads, place, set}, only_cpu(*plan)));
           const std::unique_ptr<TensorSource> source = open_files(*plan);
           Backend& backend = *made->computer.backend;
           backend.enter([&] {
@@ -457,6 +466,8 @@ Napi::Value ModelObject::memory(const Napi::CallbackInfo& info) {
     const Memory m = engine()->memory();
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("weights", double(m.weights));
+    object.Set("embedding", double(m.embedding));
+    object.Set("integers", double(m.integers));
     object.Set("cache", double(m.cache));
     object.Set("boundary", double(m.boundary));
     object.Set("workspace", double(m.workspace));

@@ -53,7 +53,17 @@ StoredType type_of(const Napi::Object& object, const char* name) {
   if (type == "bf16") return StoredType::bf16;
   if (type == "f16") return StoredType::f16;
   if (type == "f32") return StoredType::f32;
+  if (type == "int8") return StoredType::int8;
+  if (type == "int4") return StoredType::int4;
   wrong(name, "an element type");
+}
+
+Matrices matrices(const Napi::Object& plan) {
+  if (get(plan, "matrices").IsUndefined()) return Matrices::as_stored;
+  const std::string type = string(plan, "matrices");
+  if (type == "int8") return Matrices::int8;
+  if (type == "int4") return Matrices::int4;
+  wrong("matrices", "int8 or int4");
 }
 
 numerics::RotaryScaling scaling(const Napi::Object& rotary) {
@@ -159,6 +169,7 @@ Plan read_plan(const Napi::Object& o) {
     return result;
   };
 
+  plan.matrices = matrices(o);
   plan.embedding = tensor(o, "embedding");
   plan.layer_plans = list(o, "layerPlans", [&](const Napi::Value& v) {
     const Napi::Object l = object(v, "layerPlans");

@@ -1,4 +1,4 @@
-// The kernels compiled for AVX-512 without BF16.
+// The kernels compiled for AVX-512 without BF16 and VNNI.
 #if defined(__x86_64__)
 #include <immintrin.h>
 

@@ -1,4 +1,4 @@
-// The kernels compiled for AVX-512 with BF16.
+// The kernels compiled for AVX-512 with BF16 and VNNI.
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -9,10 +9,11 @@
 // all.
 #pragma GCC push_options
 #pragma GCC target( \
-    "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c,prefer-vector-width=512")
+    "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx512vnni,avx2,fma,f16c,prefer-vector-width=512")
 
 #define NVIUM_VECTOR "vector_avx512.h"
 #define NVIUM_AVX512_BF16
+#define NVIUM_VNNI
 #include "kernels/table.h"
 
 namespace nvium::cpu {

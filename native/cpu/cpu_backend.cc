@@ -35,6 +35,9 @@ void read_row(const Matrix& m, uint32_t row, float* output) {
     case MatrixType::f32:
       return read_row<float>(
           m, row, [](float x) { return x; }, output);
+    case MatrixType::int8:
+    case MatrixType::int4:
+      break;  // a table of embeddings stays as it is stored
   }
 }
 

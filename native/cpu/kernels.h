@@ -86,9 +86,10 @@ size_t attention_scratch_bytes(const CacheShape& shape);
 
 extern const Kernels kPortableKernels;
 #if defined(__x86_64__)
-extern const Kernels kAvx2Kernels, kAvx512Kernels, kAvx512Bf16Kernels;
+extern const Kernels kAvx2Kernels, kAvxVnniKernels, kAvx512Kernels, kAvx512VnniKernels,
+    kAvx512Bf16Kernels;
 #elif defined(__aarch64__)
-extern const Kernels kNeonKernels;
+extern const Kernels kNeonKernels, kNeonDotKernels;
 #endif
 
 }  // namespace nvium::cpu

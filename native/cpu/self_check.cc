@@ -1,5 +1,6 @@
 #include "self_check.h"
 
+#include <algorithm>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -52,6 +53,26 @@ void put(std::byte* at, MatrixType type, size_t index, float value) {
   }
 }
 
+// Bytes of every kind but the one that is no integer of int8, and scales about 1 of either sign.
+void put_integers(std::byte* at, const Matrix& m) {
+  for (size_t i = 0; i < m.bytes(); i++) {
+    const uint32_t word = numerics::philox(uint32_t(i), 10, 0, 0, 0, 0).w0;
+    at[i] = std::byte(m.type == MatrixType::int8 ? 1 + word % 255 : word);
+  }
+  const uint32_t group = group_columns(m.type);
+  for (uint32_t t = 0; t < m.tile_count(); t++) {
+    std::byte* tile = at + t * m.tile_bytes();
+    for (uint32_t begin = 0; begin < m.cols; begin += group) {
+      uint16_t* scales = reinterpret_cast<uint16_t*>(tile);
+      for (uint32_t n = 0; n < kTileRows; n++) {
+        scales[n] = uint16_t((scales[n] & 0x80ff) | 0x3f00);
+      }
+      tile += kScalesBytes +
+              ceil_div(std::min(group, m.cols - begin), kIntegerBlock) * block_bytes(m.type);
+    }
+  }
+}
+
 // What one table computes on the fixed inputs, one result after the other. Two tables agree when
 // these bytes are the same.
 class Results {
@@ -60,6 +81,8 @@ class Results {
     projection(MatrixType::bf16, Activation::gelu);
     projection(MatrixType::f16, Activation::silu);
     projection(MatrixType::f32, Activation::swiglu);
+    projection(MatrixType::int8, Activation::none);
+    projection(MatrixType::int4, Activation::swiglu);
     for (const CacheType type : {CacheType::bf16, CacheType::f32}) attention(type);
     draws();
     mixture();
@@ -86,8 +109,12 @@ class Results {
     const bool paired = activation == Activation::swiglu;
     Matrix m{nullptr, kTileRows * (paired ? 2 : 1), cols, type};
     const Block tiles(m.bytes());
-    const std::vector<float> weights = sample(1, m.bytes() / bytes_of(type));
-    for (size_t i = 0; i < weights.size(); i++) put(tiles.data(), type, i, weights[i]);
+    if (holds_integers(type)) {
+      put_integers(tiles.data(), m);
+    } else {
+      const std::vector<float> weights = sample(1, m.bytes() / bytes_of(type));
+      for (size_t i = 0; i < weights.size(); i++) put(tiles.data(), type, i, weights[i]);
+    }
     m.tiles = tiles.data();
     const std::vector<float> input = sample(2, most * cols), norm = sample(3, cols),
                              bias = sample(4, width), residual = sample(5, most * width);

@@ -39,7 +39,8 @@ Memory Model::memory() const {
                                &adapter_, &router_inner_, &router_outer_, &logits_, &rotary_}) {
     workspace += buffer->bytes();
   }
-  return {weights_.memory.bytes(), cache_.bytes(), boundary_.bytes(), workspace};
+  return {weights_.memory.bytes(),    cache_.bytes(),        boundary_.bytes(), workspace,
+          weights_.embedding.bytes(), weights_.integer_bytes};
 }
 
 void Model::reserve(std::span<const Sequence> sequences, std::span<const uint32_t> fresh,

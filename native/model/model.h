@@ -31,6 +31,7 @@ struct Work {
 
 struct Memory {
   uint64_t weights, cache, boundary, workspace;
+  uint64_t embedding, integers;  // of weights: the table of embeddings, matrices of integers
 };
 
 class Model {

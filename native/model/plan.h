@@ -13,10 +13,18 @@
 
 namespace nvium {
 
-// Element type of a tensor in its file.
-enum class StoredType : uint8_t { bf16, f16, f32 };
+// Element type of a tensor in its file. Integers have their scales in another tensor.
+enum class StoredType : uint8_t { bf16, f16, f32, int8, int4 };
 
+constexpr bool holds_integers(StoredType type) { return type >= StoredType::int8; }
+
+// Of an element that is a float.
 constexpr size_t bytes_of(StoredType type) { return type == StoredType::f32 ? 4 : 2; }
+
+// What becomes of the matrices of layers, adapters and heads when a model is loaded.
+enum class Matrices : uint8_t { as_stored, int8, int4 };
+
+using TensorIndex = uint32_t;
 
 struct TensorPlan {
   std::string name;
@@ -26,11 +34,14 @@ struct TensorPlan {
   uint32_t cols = 0;
   StoredType type = StoredType::f32;
 
-  size_t row_bytes() const { return cols * bytes_of(type); }
+  std::optional<TensorIndex> scales;  // of integers
+
+  size_t row_bytes() const {
+    if (type == StoredType::int4) return (size_t(cols) + 1) / 2;
+    return type == StoredType::int8 ? cols : cols * bytes_of(type);
+  }
   size_t bytes() const { return rows * row_bytes(); }
 };
-
-using TensorIndex = uint32_t;
 
 struct AdapterPlan {
   TensorIndex up, down;
@@ -76,6 +87,8 @@ struct Plan {
   std::vector<ExitPlan> exits;
   OutletPlan final;
   std::vector<std::pair<TensorIndex, TensorIndex>> must_equal;
+
+  Matrices matrices = Matrices::as_stored;
 
   uint32_t segments() const { return uint32_t(exits.size()) + 1; }
   // Segment m is layers [segment_begin(m), segment_end(m)).

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "../numerics/types.h"
+#include "quantise.h"
 
 namespace nvium {
 namespace {
@@ -68,7 +69,7 @@ float widen(StoredType type, const std::byte* at) {
       return numerics::bf16_to_float(half);
     case StoredType::f16:
       return numerics::f16_to_float(half);
-    case StoredType::f32:
+    default:
       break;
   }
   std::memcpy(&single, at, 4);
@@ -82,9 +83,19 @@ MatrixType packed_as(StoredType type) {
     case StoredType::f16:
       return MatrixType::f16;
     case StoredType::f32:
+      return MatrixType::f32;
+    case StoredType::int8:
+      return MatrixType::int8;
+    case StoredType::int4:
       break;
   }
-  return MatrixType::f32;
+  return MatrixType::int4;
+}
+
+// The types of a plan's matrices and of its file may be told apart by this: whether a matrix of
+// such a tensor is quantised while it is read.
+bool quantises(const Plan& plan, StoredType stored) {
+  return plan.matrices != Matrices::as_stored && !holds_integers(stored);
 }
 
 // Puts row-major row `data` into row `row` of a tile.
@@ -105,6 +116,39 @@ void place(MatrixType type, uint32_t row, uint32_t cols, const std::byte* data, 
   }
 }
 
+// Puts a row of integers, and the scales of its groups, into row `row` of a tile of padding.
+void place_integers(MatrixType type, uint32_t row, uint32_t cols, const int8_t* integers,
+                    const uint16_t* scales, std::byte* tile) {
+  const uint32_t group = group_columns(type);
+  for (uint32_t begin = 0; begin < cols; begin += group) {
+    const uint32_t count = std::min(group, cols - begin);
+    std::memcpy(tile + row * sizeof(uint16_t), scales++, sizeof(uint16_t));
+    tile += kScalesBytes;
+    for (uint32_t k = 0; k < count; k++) {
+      const int value = integers[begin + k];
+      if (type == MatrixType::int8) {
+        tile[(k / 4 * kTileRows + row) * 4 + k % 4] = std::byte(value + 128);
+      } else {
+        std::byte& both = tile[(k / 8 * kTileRows + row) * 4 + k % 4];
+        both = k % 8 < 4 ? (both & std::byte{0xf0}) | std::byte(value + 8)
+                         : (both & std::byte{0x0f}) | std::byte((value + 8) << 4);
+      }
+    }
+    tile += ceil_div(count, kIntegerBlock) * block_bytes(type);
+  }
+}
+
+// A tile that holds the integer 0, and scales of 0.
+void clear_integers(MatrixType type, uint32_t cols, std::byte* tile) {
+  const uint32_t group = group_columns(type);
+  for (uint32_t begin = 0; begin < cols; begin += group) {
+    const size_t bytes = ceil_div(std::min(group, cols - begin), kIntegerBlock) * block_bytes(type);
+    std::memset(tile, 0, kScalesBytes);
+    std::memset(tile + kScalesBytes, type == MatrixType::int4 ? 0x88 : 0x80, bytes);
+    tile += kScalesBytes + bytes;
+  }
+}
+
 // Lays the weights out, then reads and packs them.
 class Loader {
  public:
@@ -120,6 +164,7 @@ class Loader {
       std::byte* at = w.memory.data() + item.offset;
       if (item.matrix != nullptr) {
         item.matrix->tiles = at;
+        if (holds_integers(item.matrix->type)) w.integer_bytes += item.matrix->bytes();
         fill_matrix(item, at);
       } else {
         *item.vector = reinterpret_cast<const float*>(at);
@@ -136,7 +181,7 @@ class Loader {
     w.layers.resize(plan_.layers);
     w.outlets.resize(plan_.segments());
     w.routers.resize(plan_.exits.size());
-    matrix(w.embedding, {{plan_.embedding, 0, false}});
+    stored_matrix(w.embedding, {{plan_.embedding, 0, false}});
     for (uint32_t m = 0; m < plan_.segments(); m++) {
       for (uint32_t i = plan_.segment_begin(m); i < plan_.segment_end(m); i++) {
         layer(w.layers[i], plan_.layer_plans[i]);
@@ -164,13 +209,13 @@ class Loader {
   void router(Router& router, const RouterPlan& p) {
     router.blocks.resize(p.blocks.size());
     for (size_t i = 0; i < p.blocks.size(); i++) {
-      matrix(router.blocks[i].fc1, {{p.blocks[i].fc1_weight, 0, false}});
+      stored_matrix(router.blocks[i].fc1, {{p.blocks[i].fc1_weight, 0, false}});
       vector(router.blocks[i].bias1, p.blocks[i].fc1_bias);
-      matrix(router.blocks[i].fc2, {{p.blocks[i].fc2_weight, 0, false}});
+      stored_matrix(router.blocks[i].fc2, {{p.blocks[i].fc2_weight, 0, false}});
       vector(router.blocks[i].bias2, p.blocks[i].fc2_bias);
     }
     vector(router.norm, p.norm);
-    matrix(router.head, {{p.head_weight, 0, false}});
+    stored_matrix(router.head, {{p.head_weight, 0, false}});
     vector(router.bias, p.head_bias);
   }
 
@@ -181,8 +226,10 @@ class Loader {
       matrix(outlet.adapter->up, {{p.adapter->up, 0, false}});
       matrix(outlet.adapter->down, {{p.adapter->down, 0, false}});
     }
-    // A head that is tied shares the tiles of the first matrix made of its tensor.
-    const Matrix* tied = p.head == plan_.embedding ? &w.embedding : nullptr;
+    // A head that is tied shares the tiles of the first matrix made of its tensor; but those of the
+    // table, which stay as stored, only where heads do.
+    const bool shares = p.head == plan_.embedding && !quantises(plan_, plan_.tensors[p.head].type);
+    const Matrix* tied = shares ? &w.embedding : nullptr;
     for (const auto& [tensor, head] : heads_) {
       if (tensor == p.head) tied = head;
     }
@@ -194,13 +241,28 @@ class Loader {
     }
   }
 
+  // A matrix of layers, adapters and heads.
   void matrix(Matrix& m, std::vector<Part> parts) {
+    const StoredType stored = plan_.tensors[parts[0].tensor].type;
+    const MatrixType type = !quantises(plan_, stored)          ? packed_as(stored)
+                            : plan_.matrices == Matrices::int8 ? MatrixType::int8
+                                                               : MatrixType::int4;
+    add_matrix(m, std::move(parts), type);
+  }
+
+  // One that is never quantised.
+  void stored_matrix(Matrix& m, std::vector<Part> parts) {
+    const MatrixType type = packed_as(plan_.tensors[parts[0].tensor].type);
+    add_matrix(m, std::move(parts), type);
+  }
+
+  void add_matrix(Matrix& m, std::vector<Part> parts, MatrixType type) {
     const TensorPlan& first = plan_.tensors[parts[0].tensor];
     uint32_t rows = 0;
     for (const Part& part : parts) {
       rows = std::max(rows, part.row(plan_.tensors[part.tensor].rows - 1) + 1);
     }
-    m = Matrix{nullptr, rows, first.cols, packed_as(first.type)};
+    m = Matrix{nullptr, rows, first.cols, type};
     items_.push_back({take(m.bytes()), std::move(parts), &m, nullptr});
   }
 
@@ -217,11 +279,14 @@ class Loader {
 
   void fill_matrix(const Item& item, std::byte* to) {
     const Matrix& m = *item.matrix;
-    const size_t row_bytes = m.cols * bytes_of(m.type);
     tile_.resize(m.tile_bytes());
     for (uint32_t t = 0; t < m.tile_count(); t++) {
       control_.check();
-      std::fill(tile_.begin(), tile_.end(), std::byte{0});
+      if (holds_integers(m.type)) {
+        clear_integers(m.type, m.cols, tile_.data());
+      } else {
+        std::fill(tile_.begin(), tile_.end(), std::byte{0});
+      }
       for (const Part& part : item.parts) {
         const TensorPlan& tensor = plan_.tensors[part.tensor];
         // The rows of the tensor that lie in this tile are consecutive: find the first and how
@@ -237,12 +302,29 @@ class Loader {
         if (count == 0) continue;
         read(tensor, first, count);
         for (uint32_t r = 0; r < count; r++) {
-          place(m.type, part.row(first + r) % kTileRows, m.cols, rows_.data() + r * row_bytes,
-                tile_.data());
+          const uint32_t row = part.row(first + r) % kTileRows;
+          const std::byte* data = rows_.data() + r * tensor.row_bytes();
+          if (holds_integers(m.type)) {
+            make_integers(m.type, tensor, data, r);
+            place_integers(m.type, row, m.cols, integers_.data(), scales_.data(), tile_.data());
+          } else {
+            place(m.type, row, m.cols, data, tile_.data());
+          }
         }
       }
       backend_.write(to + t * m.tile_bytes(), tile_.data(), m.tile_bytes());
     }
+  }
+
+  // Row `data` of a tensor, the r-th of those last read, as integers_ and scales_.
+  void make_integers(MatrixType type, const TensorPlan& tensor, const std::byte* data, uint32_t) {
+    values_.resize(tensor.cols);
+    for (uint32_t k = 0; k < tensor.cols; k++) {
+      values_[k] = widen(tensor.type, data + k * bytes_of(tensor.type));
+    }
+    integers_.resize(tensor.cols);
+    scales_.resize(ceil_div(tensor.cols, group_columns(type)));
+    quantise_row(type, values_.data(), tensor.cols, integers_.data(), scales_.data());
   }
 
   void fill_vector(const Item& item, std::byte* to) {
@@ -289,9 +371,18 @@ class Loader {
   size_t bytes_ = 0;
   double done_ = 0;
   std::vector<std::byte> tile_, rows_, other_;
+  std::vector<float> values_;
+  std::vector<int8_t> integers_;
+  std::vector<uint16_t> scales_;
 };
 
 }  // namespace
+
+bool has_integers(const Plan& plan) {
+  return plan.matrices != Matrices::as_stored ||
+         std::any_of(plan.tensors.begin(), plan.tensors.end(),
+                     [](const TensorPlan& tensor) { return holds_integers(tensor.type); });
+}
 
 uint64_t stored_bytes(const Plan& plan) {
   std::unordered_set<TensorIndex> used{plan.embedding};
@@ -313,6 +404,14 @@ uint64_t stored_bytes(const Plan& plan) {
   outlet(plan.final);
   uint64_t bytes = 0;
   for (const TensorIndex i : used) bytes += plan.tensors[i].bytes();
+  // The table of embeddings is read once more where a head is made of it.
+  const TensorPlan& table = plan.tensors[plan.embedding];
+  const auto tied = [&](const OutletPlan& p) { return p.head == plan.embedding; };
+  if (quantises(plan, table.type) &&
+      (tied(plan.final) || std::any_of(plan.exits.begin(), plan.exits.end(),
+                                       [&](const ExitPlan& e) { return tied(e.outlet); }))) {
+    bytes += table.bytes();
+  }
   return bytes;
 }
 

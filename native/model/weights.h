@@ -39,6 +39,7 @@ struct Weights {
   std::vector<Outlet> outlets;  // one a segment
   std::vector<Router> routers;  // one an exit
   Buffer memory;
+  uint64_t integer_bytes = 0;  // of memory: matrices of integers
 };
 
 // Where tensors come from.
@@ -52,6 +53,9 @@ class TensorSource {
 // Reads the checkpoint's files with pread, so that a file that shrinks is an error and not a fault.
 // Throws Failure (ERR_NVIUM_IO).
 std::unique_ptr<TensorSource> open_files(const Plan& plan);
+
+// Whether the model will hold matrices of integers.
+bool has_integers(const Plan& plan);
 
 // Bytes of all tensors the plan uses: what `control.progress` counts up to.
 uint64_t stored_bytes(const Plan& plan);

@@ -4,7 +4,7 @@ import { statSync } from "node:fs";
 import { expect } from "vitest";
 import type { ModelPlan, TensorIndex } from "../../lib/checkpoint/plan.js";
 
-const BYTES = { bf16: 2, f16: 2, f32: 4 };
+const BYTES = { bf16: 2, f16: 2, f32: 4, int8: 1, int4: 0.5 };
 
 export function expectSound(plan: ModelPlan): void {
   const { hiddenSize: d, vocabSize, headDim } = plan;

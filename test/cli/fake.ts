@@ -16,7 +16,14 @@ export const info: ModelInfo = {
   instructionSet: "portable",
   threads: 2,
   eosTokens: [1],
-  memory: { weights: 9_000_000, cache: 0, boundary: 0, workspace: 0 },
+  memory: {
+    weights: 9_000_000,
+    embedding: 1_000_000,
+    integers: 0,
+    cache: 0,
+    boundary: 0,
+    workspace: 0,
+  },
 };
 
 /** What it cost, as the fake engine says. */

@@ -8,6 +8,7 @@
 // the instruction set itself are no guide, since g++ 12 reads a whole file before a target pragma
 // defines them.
 #if defined(NVIUM_VECTOR)
+#include "dot_integers.h"
 #include "dot_vector.h"
 #else
 #include "dot_portable.h"
@@ -24,6 +25,10 @@ inline void dot_tile(MatrixType type, const TileDot& t) {
       return dot_tile<MatrixType::f16>(t);
     case MatrixType::f32:
       return dot_tile<MatrixType::f32>(t);
+    case MatrixType::int8:
+      return dot_integers<MatrixType::int8>(t);
+    case MatrixType::int4:
+      return dot_integers<MatrixType::int4>(t);
   }
 }
 

@@ -56,7 +56,8 @@ void project_tiles(const Projection& p, const std::byte* operand, uint32_t first
     const uint32_t tiles = last - t < together ? last - t : together;
     for (uint32_t begin = 0; begin < p.rows; begin += kGroupRows) {
       const uint32_t group = p.rows - begin < kGroupRows ? p.rows - begin : kGroupRows;
-      const size_t distance = prefetch_ahead(group);
+      const size_t distance =
+          holds_integers(m.type) ? integers_ahead(group) : prefetch_ahead(group);
       const auto dot = [&](size_t tile, float* sums) {
         const std::byte* at = m.tiles + tile * tile_bytes;
         dot_tile(m.type, {.tile = at,

@@ -99,6 +99,54 @@ uint64_t projections(cpu::CpuBackend& backend) {
   return digest.value();
 }
 
+// A matrix of bytes of all kinds, with scales about 1 of either sign.
+struct IntegerWeights {
+  IntegerWeights(Backend& backend, MatrixType type, uint32_t rows, uint32_t cols)
+      : matrix{nullptr, rows, cols, type}, tiles(backend, matrix.bytes()) {
+    for (size_t i = 0; i < matrix.bytes(); i++) {
+      const uint32_t word = numerics::philox(uint32_t(i), 11, 1, 2, 3, 4).w0;
+      tiles.data()[i] = std::byte(type == MatrixType::int8 ? 1 + word % 255 : word);
+    }
+    const uint32_t group = type == MatrixType::int8 ? 128 : 32;
+    std::byte* at = tiles.data();
+    while (at < tiles.data() + matrix.bytes()) {
+      for (uint32_t begin = 0; begin < cols; begin += group) {
+        for (uint32_t n = 0; n < kTileRows; n++) {
+          uint16_t& scale = reinterpret_cast<uint16_t*>(at)[n];
+          scale = uint16_t((scale & 0x80ff) | 0x3f00);
+        }
+        at += 64 +
+              ceil_div(std::min(group, cols - begin), 32) * (type == MatrixType::int8 ? 1024 : 512);
+      }
+    }
+    matrix.tiles = tiles.data();
+  }
+
+  Matrix matrix;
+  Buffer tiles;
+};
+
+uint64_t integers(cpu::CpuBackend& backend) {
+  Digest digest;
+  const uint32_t cols = 301, width = 45;
+  for (const MatrixType type : {MatrixType::int8, MatrixType::int4}) {
+    const IntegerWeights weights(backend, type, width, cols);
+    for (const uint32_t rows : {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 33u}) {
+      const std::vector<float> input = values(3, rows * cols), norm = values(4, cols);
+      std::vector<float> output(rows * width);
+      backend.project({.matrix = &weights.matrix,
+                       .input = input.data(),
+                       .rows = rows,
+                       .norm = rows % 2 == 0 ? norm.data() : nullptr,
+                       .epsilon = 1e-5f,
+                       .output = output.data(),
+                       .width = width});
+      digest.add(output);
+    }
+  }
+  return digest.value();
+}
+
 std::vector<float> rotary_table(uint32_t positions, uint32_t head_dim,
                                 const numerics::RotaryScaling& scaling) {
   std::vector<float> table;
@@ -172,9 +220,8 @@ struct Operation {
 };
 
 const Operation kOperations[] = {
-    {"projection", projections, 0xf81256f5b9923841},
-    {"attention", attention, 0xe6ee9b58714dba26},
-    {"draw", draws, 0x3f8ac6184686274c},
+    {"projection", projections, 0xf81256f5b9923841}, {"integers", integers, 0xc5af00e9866a450d},
+    {"attention", attention, 0xe6ee9b58714dba26},    {"draw", draws, 0x3f8ac6184686274c},
     {"mixture", mixtures, 0x29a386918c59cc2b},
 };
 

@@ -1,5 +1,6 @@
 // Every instruction set's kernels against the definitions of docs/numerics.md written out plainly,
 // bit for bit, over ragged shapes.
+#include <cmath>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "cpu/instruction_sets.h"
 #include "numerics/dot.h"
 #include "numerics/functions.h"
+#include "numerics/integers.h"
 #include "numerics/noise.h"
 #include "numerics/rotary.h"
 #include "numerics/sums.h"
@@ -171,6 +173,180 @@ TEST(gate_and_up_make_swiglu) {
       }
     }
     CHECK_EQ(wrong, 0);
+  });
+}
+
+namespace {
+
+// Integers and scales, as tiles and plainly.
+struct StoredIntegers {
+  std::vector<int> values;    // [rows, cols]
+  std::vector<float> scales;  // [rows, groups]
+  Buffer tiles;
+  Matrix matrix;
+};
+
+// `value` gives an integer from `least` to `most`.
+template <class Value>
+StoredIntegers integers(Backend& backend, MatrixType type, uint32_t rows, uint32_t cols,
+                        const Value& value) {
+  const bool halves = type == MatrixType::int4;
+  const uint32_t group = halves ? 32 : 128, groups = ceil_div(cols, group);
+  StoredIntegers s;
+  s.matrix = {nullptr, rows, cols, type};
+  s.tiles = Buffer(backend, s.matrix.bytes());
+  std::byte* at = s.tiles.data();
+  s.matrix.tiles = at;
+  s.values.resize(size_t(rows) * cols);
+  s.scales.resize(size_t(rows) * groups);
+  for (uint32_t first = 0; first < rows; first += 32) {
+    for (uint32_t g = 0; g < groups; g++) {
+      uint16_t* scales = reinterpret_cast<uint16_t*>(at);
+      at += 64;
+      const uint32_t begin = g * group, end = std::min(cols, begin + group);
+      const uint32_t padded = ceil_div(end - begin, 32) * 32;
+      std::memset(at, halves ? 0x88 : 0x80, halves ? padded * 16 : padded * 32);
+      for (uint32_t n = 0; n < 32; n++) {
+        scales[n] = 0;
+        if (first + n >= rows) continue;
+        scales[n] = numerics::bf16_from_float(random_value());
+        s.scales[size_t(first + n) * groups + g] = numerics::bf16_to_float(scales[n]);
+        for (uint32_t k = begin; k < end; k++) {
+          const int w = value();
+          s.values[size_t(first + n) * cols + k] = w;
+          const uint32_t c = k - begin;
+          if (halves) {
+            std::byte& both = at[(c / 8 * 32 + n) * 4 + c % 4];
+            const uint32_t shift = c % 8 < 4 ? 0 : 4;
+            both = (both & std::byte(0xf0 >> shift)) | std::byte((w + 8) << shift);
+          } else {
+            at[(c / 4 * 32 + n) * 4 + c % 4] = std::byte(w + 128);
+          }
+        }
+      }
+      at += halves ? padded * 16 : padded * 32;
+    }
+  }
+  CHECK_EQ(size_t(at - s.tiles.data()), s.matrix.bytes());
+  return s;
+}
+
+// A product by the definition of docs/numerics.md, rounding to integers by the library.
+template <class T>
+float defined_integers(const StoredIntegers& m, uint32_t row, const float* x) {
+  const uint32_t cols = m.matrix.cols, groups = ceil_div(cols, uint32_t(T::kGroup));
+  std::vector<int> inputs(cols);
+  std::vector<float> steps;
+  for (uint32_t begin = 0; begin < cols; begin += 128) {
+    float largest = 0;
+    const uint32_t end = std::min(cols, begin + 128);
+    for (uint32_t k = begin; k < end; k++) largest = std::max(largest, std::fabs(x[k]));
+    const bool nothing = largest < 127 * 0x1p-126f;
+    steps.push_back(nothing ? 0 : largest / 127);
+    for (uint32_t k = begin; k < end; k++) {
+      inputs[k] = nothing ? 0 : int(std::nearbyint(x[k] * (127 / largest)));
+    }
+  }
+  return numerics::integer_dot<T>(
+      int(cols), [&](int k) { return m.values[size_t(row) * cols + k]; },
+      [&](int g) { return m.scales[size_t(row) * groups + g]; }, [&](int k) { return inputs[k]; },
+      [&](int c) { return steps[c]; });
+}
+
+template <class Value>
+int wrong_products(Backend& backend, MatrixType type, uint32_t rows, uint32_t cols,
+                   const std::vector<float>& input, const Value& value) {
+  const uint32_t width = 1 + random_bits() % 70;
+  const StoredIntegers m = integers(backend, type, width, cols, value);
+  std::vector<float> output(rows * width);
+  backend.project({.matrix = &m.matrix,
+                   .input = input.data(),
+                   .rows = rows,
+                   .output = output.data(),
+                   .width = width});
+  int wrong = 0;
+  for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t n = 0; n < width; n++) {
+      const float y = type == MatrixType::int8
+                          ? defined_integers<numerics::Int8>(m, n, &input[r * cols])
+                          : defined_integers<numerics::Int4>(m, n, &input[r * cols]);
+      wrong += !same(y, output[r * width + n]);
+    }
+  }
+  return wrong;
+}
+
+int any_integer(MatrixType type) {
+  return type == MatrixType::int8 ? int(random_bits() % 255) - 127 : int(random_bits() % 16) - 8;
+}
+
+constexpr MatrixType kIntegers[] = {MatrixType::int8, MatrixType::int4};
+
+}  // namespace
+
+TEST(products_of_integers_are_the_definition) {
+  on_each_backend([](Backend& backend) {
+    for (const MatrixType type : kIntegers) {
+      for (const uint32_t rows :
+           {1u, 2u, 3u, 4u, 5u, 6u, 7u, 8u, 9u, 11u, 13u, 14u, 15u, 16u, 31u, 33u, 70u}) {
+        const uint32_t cols = 1 + random_bits() % 300;
+        CHECK_EQ(wrong_products(backend, type, rows, cols, random_values(rows * cols),
+                                [=] { return any_integer(type); }),
+                 0);
+      }
+    }
+  });
+}
+
+// The largest sums there are, of either sign; chunks of zeros, of what counts as zeros, of one that
+// is large among small ones.
+TEST(products_of_integers_are_the_definition_at_their_ends) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t cols = 391;
+    std::vector<std::vector<float>> inputs(8, std::vector<float>(cols));
+    for (uint32_t k = 0; k < cols; k++) {
+      inputs[0][k] = 3;
+      inputs[1][k] = k & 1 ? -0x1p-30f : 0x1p-30f;
+      inputs[2][k] = k == 130 ? -1e30f : 1e22f;
+      inputs[3][k] = k < 128 ? 0 : -0.0f;
+      inputs[4][k] = k < 200 ? 0x1p-120f : 0x1p-119f;
+      inputs[5][k] = k < 128 ? 127 * 0x1p-126f : std::nextafter(127 * 0x1p-126f, 0.0f);
+      inputs[6][k] = k % 7 == 0 ? 1e-40f : float(k) - 200;
+      inputs[7][k] = float(k % 128) * 0.5f - 31.5f;  // integers that are ties
+    }
+    for (const MatrixType type : kIntegers) {
+      const int least = type == MatrixType::int8 ? -127 : -8;
+      const int most = type == MatrixType::int8 ? 127 : 7;
+      for (const std::vector<float>& input : inputs) {
+        for (const int value : {least, most, 0}) {
+          CHECK_EQ(wrong_products(backend, type, 1, cols, input, [=] { return value; }), 0);
+        }
+        CHECK_EQ(wrong_products(backend, type, 1, cols, input, [=] { return any_integer(type); }),
+                 0);
+      }
+    }
+  });
+}
+
+TEST(what_is_not_finite_spoils_its_own_row_of_integers) {
+  on_each_backend([](Backend& backend) {
+    const uint32_t rows = 3, cols = 200;
+    for (const MatrixType type : kIntegers) {
+      for (const float bad : {std::nanf(""), -std::nanf(""), INFINITY, -INFINITY}) {
+        const StoredIntegers m =
+            integers(backend, type, 40, cols, [=] { return any_integer(type); });
+        std::vector<float> input = random_values(rows * cols), output(rows * 40);
+        input[cols + 150] = bad;
+        backend.project({.matrix = &m.matrix,
+                         .input = input.data(),
+                         .rows = rows,
+                         .output = output.data(),
+                         .width = 40});
+        for (uint32_t i = 0; i < output.size(); i++) {
+          CHECK_EQ(numerics::is_finite(output[i]), i / 40 != 1);
+        }
+      }
+    }
   });
 }
 

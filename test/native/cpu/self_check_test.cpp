@@ -124,7 +124,9 @@ std::vector<Fault> products_of(std::integer_sequence<uint32_t, rows...>) {
   for (const auto& some :
        {std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::f32, rows + 1>))...},
         std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::f16, rows + 1>))...},
-        std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::bf16, rows + 1>))...}}) {
+        std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::bf16, rows + 1>))...},
+        std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::int8, rows + 1>))...},
+        std::vector<Fault>{FAULT(project, (Wrong::project<MatrixType::int4, rows + 1>))...}}) {
     all.insert(all.end(), some.begin(), some.end());
   }
   return all;

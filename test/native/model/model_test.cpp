@@ -12,20 +12,34 @@ using namespace nvium::small;
 
 constexpr uint32_t kPrompt = 270, kLength = 300;
 
-Trace reference(StoredType type) {
-  World world(type);
+// How a model's matrices are stored and held.
+struct Types {
+  StoredType stored;
+  Matrices held = Matrices::as_stored;
+};
+
+World world_of(const Types& types, uint32_t threads) {
+  return World(make_plan(types.stored, types.held), threads, false);
+}
+
+Trace reference(const Types& types) {
+  World world = world_of(types, 1);
   Sequence s = world.sequence(prompt(kPrompt), 11);
   StepOptions eager;
   eager.max_pending = 0;
   return finish(world, s, kLength, eager);
 }
 
-const StoredType kTypes[] = {StoredType::bf16, StoredType::f16, StoredType::f32};
+const Types kTypes[] = {{StoredType::bf16},
+                        {StoredType::f16},
+                        {StoredType::f32},
+                        {StoredType::bf16, Matrices::int8},
+                        {StoredType::f32, Matrices::int4}};
 
 }  // namespace
 
 TEST(tokens_leave_at_every_exit) {
-  for (const StoredType type : kTypes) {
+  for (const Types& type : kTypes) {
     std::vector<uint32_t> seen(3);
     for (const uint32_t exit : reference(type).exits) seen[exit - 1]++;
     for (const uint32_t count : seen) CHECK(count > 2);
@@ -33,10 +47,10 @@ TEST(tokens_leave_at_every_exit) {
 }
 
 TEST(deferral_and_threads_change_no_bit) {
-  for (const StoredType type : kTypes) {
+  for (const Types& type : kTypes) {
     const Trace expected = reference(type);
     for (const uint32_t threads : {1u, 2u, 3u}) {
-      World world(type, threads);
+      World world = world_of(type, threads);
       for (const uint32_t pending : {1u, 4u, UINT32_MAX}) {
         Sequence s = world.sequence(prompt(kPrompt), 11);
         StepOptions options;
@@ -49,7 +63,7 @@ TEST(deferral_and_threads_change_no_bit) {
 
 TEST(the_chunks_of_a_prompt_change_no_bit) {
   const std::vector<uint32_t> all = prompt(kPrompt);
-  const Trace expected = reference(StoredType::bf16);
+  const Trace expected = reference({StoredType::bf16});
   World world(StoredType::bf16, 2);
   for (const uint32_t chunk : {1u, 7u, 64u, 255u}) {
     Sequence s = world.sequence({}, 11);
@@ -96,14 +110,14 @@ TEST(a_fork_copies_what_it_writes) {
 
 TEST(evaluating_gives_the_same_bits_on_any_number_of_threads) {
   const std::vector<uint32_t> tokens = prompt(kPrompt);
-  for (const StoredType type : kTypes) {
-    World one(type, 1), three(type, 3);
+  for (const Types& type : kTypes) {
+    World one = world_of(type, 1), three = world_of(type, 3);
     CHECK(one.evaluate(tokens) == three.evaluate(tokens));
   }
 }
 
 TEST(a_job_stops_between_chunks_and_goes_on_later) {
-  const Trace expected = reference(StoredType::bf16);
+  const Trace expected = reference({StoredType::bf16});
   // A source of aborts: the control's word is set, so the first check ends the job.
   int32_t abort = 1;
   const Control control(&abort, nullptr, nullptr);

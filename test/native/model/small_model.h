@@ -18,7 +18,7 @@
 namespace nvium::small {
 
 // Sizes that are multiples of nothing: rows and columns of every tile are padded.
-inline Plan make_plan(StoredType type) {
+inline Plan make_plan(StoredType type, Matrices matrices = Matrices::as_stored) {
   Plan plan{};
   plan.layers = 5;
   plan.hidden_size = 36;
@@ -57,6 +57,7 @@ inline Plan make_plan(StoredType type) {
     plan.exits.push_back({after, outlet, router});
   }
   plan.final = {tensor("norm", d, 1), {}, tensor("head", plan.vocab_size, d)};
+  plan.matrices = matrices;
   // A copy of a tensor, which the loader compares.
   plan.must_equal = {{plan.embedding, plan.embedding}};
   return plan;

@@ -1,7 +1,7 @@
 // Decoding without Node: the share of memory bandwidth one row reaches, what further rows cost,
 // prompts, threads.
 //
-//   decode [shape] [threads] [rounds] [--json file]
+//   decode [shape] [threads] [rounds] [--dtype int8] [--json file]
 //
 // Rounds are interleaved: every measurement stands between two probes.
 #include <cstdlib>
@@ -39,10 +39,13 @@ int main(int argc, char** argv) {
   const uint32_t threads = argc > 2 ? uint32_t(std::atoi(argv[2])) : 2;
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 15;
   const std::string file = json_file(argc, argv);
+  const Held held = find_held(option(argc, argv, "--dtype"));
   cpu::CpuBackend backend({threads, true, ""});
   GeneratedSource source;
   backend.enter([&] {
-    Model model(backend, make_plan(*shape), source, Control());
+    Plan made = make_plan(*shape);
+    made.matrices = held.matrices;
+    Model model(backend, std::move(made), source, Control());
     const Plan& plan = model.plan();
     Sequence sequence = make_sequence(plan, kBlocks);
     std::vector<uint32_t> fresh(kBlocks);
@@ -94,13 +97,14 @@ int main(int argc, char** argv) {
     }
     const double step_share = median_of(
         steps, [&](const Paired::Sample& s, size_t) { return step_bytes / s.seconds / s.rate; });
-    std::printf("%s, %u threads, %s: probe %.1f GB/s (median)\n", shape->name, threads,
-                backend.kernels().name, median(rates) / 1e9);
+    std::printf("%s, %s, %u threads, %s: probe %.1f GB/s (median)\n", shape->name,
+                held.name.c_str(), threads, backend.kernels().name, median(rates) / 1e9);
     std::printf("  one step: %.3f of the probe, %d of %d rounds steady, %.1f MB of weights\n",
                 step_share, steady(steps), rounds, step_bytes / 1e6);
     Json json;
     json.begin()
         .add("shape", shape->name)
+        .add("dtype", held.name)
         .add("threads", threads)
         .add("rounds", rounds)
         .add("instructionSet", backend.kernels().name)

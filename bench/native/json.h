@@ -51,12 +51,14 @@ class Json {
   bool first_ = true;
 };
 
-// What follows --json among the arguments; empty where there is none.
-inline std::string json_file(int argc, char** argv) {
+// What follows `name` among the arguments; empty where there is none.
+inline std::string option(int argc, char** argv, const char* name) {
   for (int i = 1; i + 1 < argc; i++) {
-    if (std::string(argv[i]) == "--json") return argv[i + 1];
+    if (std::string(argv[i]) == name) return argv[i + 1];
   }
   return "";
 }
+
+inline std::string json_file(int argc, char** argv) { return option(argc, argv, "--json"); }
 
 }  // namespace nvium::bench

@@ -1,7 +1,7 @@
 // Every operation of the backend by itself: how long it takes for k rows, and what share of the
 // memory's speed it reaches.
 //
-//   kernels [shape] [threads] [rounds] [--json file]
+//   kernels [shape] [threads] [rounds] [--dtype int8] [--json file]
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -44,11 +44,12 @@ int main(int argc, char** argv) {
   const uint32_t threads = argc > 2 ? uint32_t(std::atoi(argv[2])) : 2;
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 9;
   const std::string file = json_file(argc, argv);
+  const Held held = find_held(option(argc, argv, "--dtype"));
 
   cpu::CpuBackend backend({threads, true, ""});
   backend.enter([&] {
     Pool pool(backend);
-    Operations operations(backend, pool, *shape);
+    Operations operations(backend, pool, *shape, held.type);
     const Probe probe(backend.team(), pool.data(), Pool::kBytes);
     std::vector<Cell> cells;
     for (const uint32_t rows : kRows) {
@@ -68,12 +69,13 @@ int main(int argc, char** argv) {
       }
     }
 
-    std::printf("%s, %u threads, %s: probe %.1f GB/s (median)\n", shape->name, threads,
-                backend.kernels().name, median(rates) / 1e9);
+    std::printf("%s, %s, %u threads, %s: probe %.1f GB/s (median)\n", shape->name,
+                held.name.c_str(), threads, backend.kernels().name, median(rates) / 1e9);
     std::printf("%-14s %4s %11s %8s %7s %7s\n", "operation", "k", "µs", "GB/s", "share", "steady");
     Json json;
     json.begin()
         .add("shape", shape->name)
+        .add("dtype", held.name)
         .add("threads", threads)
         .add("rounds", rounds)
         .add("instructionSet", backend.kernels().name)

@@ -46,8 +46,9 @@ class Pool {
     return here;
   }
 
-  Matrix matrix(uint32_t rows, uint32_t cols) {
-    Matrix m{nullptr, rows, cols, MatrixType::bf16};
+  // (Integers may be any bytes: speed does not depend on them.)
+  Matrix matrix(uint32_t rows, uint32_t cols, MatrixType type) {
+    Matrix m{nullptr, rows, cols, type};
     m.tiles = next(m.bytes());
     return m;
   }
@@ -63,10 +64,12 @@ class Operations {
   static constexpr uint32_t kMostRows = 32, kMostContext = 1024, kExits = 4;
   static constexpr uint32_t kBlocks = (kMostContext + kMostRows) / kBlockPositions + 1;
 
-  Operations(Backend& backend, Pool& pool, const Shape& shape)
+  // `type` is that of the matrices of layers and heads.
+  Operations(Backend& backend, Pool& pool, const Shape& shape, MatrixType type)
       : backend_(backend),
         pool_(pool),
         shape_(shape),
+        type_(type),
         input_(values(backend, size_t(kMostRows) * widest())),
         residual_(values(backend, size_t(kMostRows) * shape.hidden)),
         norm_(values(backend, widest())),
@@ -113,8 +116,8 @@ class Operations {
     p.rows = rows;
     p.epsilon = 1e-6f;
     p.output = output_.floats();
-    return {name, double(pool_.matrix(out, in).bytes()), true, [=, this] {
-              const Matrix matrix = pool_.matrix(out, in);
+    return {name, double(pool_.matrix(out, in, type_).bytes()), true, [=, this] {
+              const Matrix matrix = pool_.matrix(out, in, type_);
               Projection projection = p;
               projection.matrix = &matrix;
               backend_.project(projection);
@@ -123,8 +126,8 @@ class Operations {
 
   Operation draw(uint32_t rows) {
     const uint32_t d = shape_.hidden, vocab = shape_.vocab;
-    return {"head and draw", double(pool_.matrix(vocab, d).bytes()), true, [=, this] {
-              const Matrix matrix = pool_.matrix(vocab, d);
+    return {"head and draw", double(pool_.matrix(vocab, d, type_).bytes()), true, [=, this] {
+              const Matrix matrix = pool_.matrix(vocab, d, type_);
               Draw draws[kMostRows];
               uint32_t tokens[kMostRows];
               for (uint32_t r = 0; r < rows; r++) draws[r] = {.seed = 1, .position = r};
@@ -181,14 +184,17 @@ class Operations {
 
   Operation route(uint32_t rows) {
     const uint32_t d = shape_.hidden, inner = d * 2 / 3;
-    const double bytes = double(2 * pool_.matrix(inner, d).bytes());
+    const auto stored = [this](uint32_t rows, uint32_t cols) {
+      return pool_.matrix(rows, cols, MatrixType::bf16);
+    };
+    const double bytes = double(2 * stored(inner, d).bytes());
     return {"route", bytes, true, [=, this] {
-              const Router router{norm_.floats(),
-                                  {{pool_.matrix(inner, d), norm_.floats(), pool_.matrix(d, inner),
-                                    norm_.floats()}},
-                                  norm_.floats(),
-                                  pool_.matrix(2, d),
-                                  norm_.floats()};
+              const Router router{
+                  norm_.floats(),
+                  {{stored(inner, d), norm_.floats(), stored(d, inner), norm_.floats()}},
+                  norm_.floats(),
+                  stored(2, d),
+                  norm_.floats()};
               float logits[2 * kMostRows];
               backend_.route({&router, input_.floats(), rows, 1e-6f, inner_.floats(),
                               outer_.floats(), logits});
@@ -220,6 +226,7 @@ class Operations {
   Backend& backend_;
   Pool& pool_;
   const Shape shape_;
+  const MatrixType type_;
   Buffer input_, residual_, norm_, output_, inner_, outer_;
   CacheShape cache_;
   Buffer keys_, rotary_;

@@ -44,6 +44,19 @@ inline const Shape* find_shape(const std::string& name) {
 
 constexpr double kExitShares[] = {0.35, 0.15, 0.10, 0.40};
 
+// What --dtype names: bf16, as the tensors are stored, where it names nothing.
+struct Held {
+  std::string name;
+  Matrices matrices;
+  MatrixType type;
+};
+
+inline Held find_held(const std::string& name) {
+  if (name == "int8") return {name, Matrices::int8, MatrixType::int8};
+  if (name == "int4") return {name, Matrices::int4, MatrixType::int4};
+  return {"bf16", Matrices::as_stored, MatrixType::bf16};
+}
+
 // A plan with one tensor of each kind; every tensor's values come from its index.
 inline Plan make_plan(const Shape& s) {
   Plan plan{};

@@ -10,6 +10,7 @@ import { UsageError } from "./types.js";
 
 const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
 const DEVICES = ["auto", "cpu", "cuda"] as const;
+const DTYPES = ["stored", "int8", "int4"] as const;
 const ROUTERS = ["sample", "greedy"] as const;
 
 export const generateHelp = `Usage: nvium generate [options] [prompt]
@@ -36,6 +37,8 @@ Drawing (without these, tokens are drawn from the model's exact mixture):
 
 Running:
       --device <auto|cpu|cuda>   where to compute (default: auto)
+      --dtype <stored|int8|int4>   quantise the matrices while they are read
+                              (default: stored)
       --threads <n>           threads on the CPU (default: one a core)
       --max-pending <n>       rows that may wait for the upper layers, or
                               "unbounded"; changes no token (default: 15)
@@ -64,7 +67,7 @@ export interface Settings {
   readonly prompt: string | undefined;
   readonly file: string | undefined;
   readonly stdin: boolean;
-  readonly load: Pick<LoadOptions, "device" | "threads">;
+  readonly load: Pick<LoadOptions, "device" | "dtype" | "threads">;
   readonly options: GenerateOptions;
   readonly json: boolean;
   readonly echo: boolean;
@@ -86,6 +89,7 @@ export const OPTIONS = {
   router: { type: "string" },
   "router-temperature": { type: "string" },
   device: { type: "string" },
+  dtype: { type: "string" },
   threads: { type: "string" },
   "max-pending": { type: "string" },
   json: { type: "boolean" },
@@ -137,6 +141,7 @@ export function parseGenerate(args: readonly string[]): Settings {
     stdin: !values["no-stdin"],
     load: defined({
       device: read("device", (name, text) => oneOf(name, text, DEVICES)),
+      dtype: read("dtype", (name, text) => oneOf(name, text, DTYPES)),
       threads: read("threads", atLeast(1)),
     }),
     options: defined({

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { NviumError } from "../errors.js";
+import { compare } from "./compare.js";
 import { generate } from "./generate.js";
 import { printable } from "./terminal.js";
 import { type Context, INTERRUPTED, UsageError } from "./types.js";
@@ -10,6 +11,7 @@ Runs N-vium language models.
 
 Commands:
   generate    continue a text
+  compare     tell how far a quantised model is from the stored one
 
 Options:
   -h, --help     show this; "nvium <command> --help" shows a command's options
@@ -18,7 +20,7 @@ Options:
 
 const COMMANDS: Readonly<
   Record<string, (args: readonly string[], context: Context) => Promise<void>>
-> = { generate };
+> = { compare, generate };
 
 /** Runs the command line and resolves to the exit code. */
 export async function run(args: readonly string[], context: Context): Promise<number> {

@@ -2,7 +2,7 @@
 import type { Model as EngineModel, LoadOptions } from "../model.js";
 
 /** As much of a model as commands use. */
-export type Model = Pick<EngineModel, "info" | "generate" | "dispose">;
+export type Model = Pick<EngineModel, "info" | "generate" | "encode" | "evaluate" | "dispose">;
 
 export type LoadModel = (directory: string, options?: LoadOptions) => Promise<Model>;
 

@@ -97,6 +97,10 @@ export async function visit(args: readonly string[], world: World = {}): Promise
           text: async () => words.join(""),
         };
       },
+      encode: async (text) => [...text].map((c) => c.charCodeAt(0)),
+      evaluate: async () => {
+        throw new Error("The fake model has no laws.");
+      },
       dispose: async () => {
         disposed++;
       },

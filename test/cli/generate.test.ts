@@ -43,12 +43,12 @@ test("options reach the engine as what they mean", async () => {
   const { loads, prompts } = await visit(
     (
       "generate x -m some/model -n 7 --seed 18446744073709551615 --stop a --stop b -t 0.5 --top-k 3" +
-      " --router sample --router-temperature 0 --threads 2 --device cpu --max-pending 0"
+      " --router sample --router-temperature 0 --threads 2 --device cpu --dtype int4 --max-pending 0"
     ).split(" "),
   );
   expect(loads[0]).toMatchObject({
     directory: resolve("some/model"),
-    options: { device: "cpu", threads: 2 },
+    options: { device: "cpu", dtype: "int4", threads: 2 },
   });
   expect(prompts[0]?.options).toEqual({
     maxNewTokens: 7,
@@ -102,6 +102,7 @@ test.each([
   ["--top-k 0"],
   ["--router best"],
   ["--device tpu"],
+  ["--dtype int5"],
   ["--threads 0"],
   ["--max-pending=-1"],
   ["--stop="],

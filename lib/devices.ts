@@ -1,4 +1,5 @@
 /** What a model can run on here. */
+import { messageOf } from "./errors.js";
 import { native, typed } from "./native.js";
 
 export interface CudaDevice {
@@ -36,7 +37,7 @@ export function getDevices(): Devices {
     const instructionSets = typed(() => addon.instructionSets());
     return { cpu: { available: true, reason: "The CPU is always there.", instructionSets }, cuda };
   } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
+    const reason = messageOf(error);
     return {
       cpu: { available: false, reason, instructionSets: [] },
       cuda: { compiled: false, available: false, reason, devices: [] },

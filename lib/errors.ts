@@ -45,3 +45,20 @@ export class NviumError extends Error {
     this.details = details;
   }
 }
+
+/** The text of what was thrown, by whom ever: errors of other realms are no instances of this one's `Error`. */
+export function messageOf(thrown: unknown): string {
+  const message = property(thrown, "message");
+  return typeof message === "string" ? message : String(thrown);
+}
+
+/** The `code` of an error of the system or of Node.js. */
+export function codeOf(thrown: unknown): unknown {
+  return property(thrown, "code");
+}
+
+function property(thrown: unknown, name: string): unknown {
+  return typeof thrown === "object" && thrown !== null
+    ? (thrown as Record<string, unknown>)[name]
+    : undefined;
+}

@@ -52,7 +52,7 @@ export interface LoadOptions {
    * one: `nvium compare` tells how near. They run on the CPU. Default "stored".
    */
   readonly dtype?: "stored" | "int8" | "int4";
-  /** Called now and then while weights are read, and once at the end. */
+  /** Called now and then while weights are read, and once at the end. What it throws ends the load, which rejects with it. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Aborting makes the promise reject with the signal's reason; nothing stays in memory. */
   readonly signal?: AbortSignal;
@@ -376,6 +376,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     throw invalid("onProgress", "a function", onProgress);
   }
 
+  native(); // What stands in its way is told before files are read.
   const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
   const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
   const held = dtype === "stored" ? checkpoint.dtype : dtype;
@@ -388,34 +389,61 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
         );
   const progress = new Float64Array(1);
   const nativePlan = dtype === "stored" ? plan : { ...plan, matrices: dtype };
-  const totalBytes = typed(() => native().storedBytes(nativePlan));
-  const report = () => onProgress?.({ loadedBytes: progress[0] ?? 0, totalBytes });
-  const timer = onProgress === undefined ? undefined : setInterval(report, 50);
   try {
+    const totalBytes = typed(() => native().storedBytes(nativePlan));
     return await abortable(signal, async (abort) => {
-      const nativeModel = await typed(
-        () =>
-          native().loadModel(
-            nativePlan,
-            { device, threads: threads ?? 0, place: placeThreads, instructionSet },
-            { abort, progress },
-          ),
-        signal,
-      );
+      const report = reporter(onProgress, () => Atomics.store(abort, 0, 1));
+      const tell = () => report.call({ loadedBytes: progress[0] ?? 0, totalBytes });
+      const timer = onProgress === undefined ? undefined : setInterval(tell, 50);
+      let nativeModel: NativeModel | undefined;
       try {
-        report();
-        return typed(() => new Model(checkpoint, held, nativeModel, tokenizer));
+        nativeModel = await typed(
+          () =>
+            native().loadModel(
+              nativePlan,
+              { device, threads: threads ?? 0, place: placeThreads, instructionSet },
+              { abort, progress },
+            ),
+          signal,
+        );
+        await tell();
+        report.check();
+        const made = nativeModel;
+        return typed(() => new Model(checkpoint, held, made, tokenizer));
       } catch (error) {
-        nativeModel.dispose(); // of a caller whose onProgress threw
+        nativeModel?.dispose();
+        report.check();
         throw error;
+      } finally {
+        clearInterval(timer);
       }
     });
   } catch (error) {
     await tokenizer?.dispose();
     throw error;
-  } finally {
-    clearInterval(timer);
   }
+}
+
+/** Calls of `onProgress`, which may throw or reject: `stop` is called at the first, and `check` throws it. */
+function reporter(onProgress: LoadOptions["onProgress"], stop: () => void) {
+  let thrown: { readonly error: unknown } | undefined;
+  const fail = (error: unknown) => {
+    thrown ??= { error };
+    stop();
+  };
+  return {
+    async call(state: LoadProgress): Promise<void> {
+      if (thrown !== undefined) return;
+      try {
+        await onProgress?.(state);
+      } catch (error) {
+        fail(error);
+      }
+    },
+    check(): void {
+      if (thrown !== undefined) throw thrown.error;
+    },
+  };
 }
 
 function floats(count: number): Float32Array<ArrayBuffer> {

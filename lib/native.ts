@@ -1,6 +1,5 @@
-/** The whole native seam: every type that crosses it, and the loading of the addon. Nothing else in lib/ knows the addon. */
-import { createRequire } from "node:module";
-import { fileURLToPath } from "node:url";
+/** The whole native seam: every type that crosses it. Nothing else in lib/ knows the addon, but `binding.ts`, which loads it. */
+import { loadBinding } from "./binding.js";
 import type { ModelPlan } from "./checkpoint/plan.js";
 import { NviumError } from "./errors.js";
 
@@ -189,28 +188,8 @@ let binding: NativeBinding | undefined;
 
 /** The addon, loaded when first asked for. Throws `ERR_NVIUM_BINDING` with what was tried and what to do. */
 export function native(): NativeBinding {
-  if (binding !== undefined) return binding;
-  const require = createRequire(import.meta.url);
-  const root = fileURLToPath(new URL("..", import.meta.url));
-  const explicit = process.env.NVIUM_BINDING;
-  try {
-    const loaded =
-      explicit !== undefined
-        ? (require(explicit) as NativeBinding)
-        : (require("node-gyp-build")(root) as NativeBinding);
-    binding = loaded;
-    return loaded;
-  } catch (cause) {
-    const target = `${process.platform}-${process.arch}`;
-    throw new NviumError(
-      "ERR_NVIUM_BINDING",
-      `The native addon of nvium could not be loaded for ${target} on Node ${process.versions.node}. ` +
-        "If no prebuilt binary fits, allow its install script and rebuild it: " +
-        "`npm approve-scripts nvium && npm rebuild nvium` (needs g++ with C++20, make and python3).",
-      { target, tried: explicit ?? root },
-      cause,
-    );
-  }
+  binding ??= loadBinding() as NativeBinding;
+  return binding;
 }
 
 /** Makes a native call, and our errors of what it throws or rejects with. */
@@ -220,19 +199,27 @@ export function typed<T>(call: () => T, signal?: AbortSignal): T {
   };
   try {
     const result = call();
-    return result instanceof Promise ? (result.catch(fail) as T) : result;
+    // A promise may be of another realm than this module.
+    return isPromise(result) ? (Promise.resolve(result).catch(fail) as T) : result;
   } catch (thrown) {
     return fail(thrown);
   }
 }
 
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  return typeof (value as Partial<PromiseLike<unknown>> | null | undefined)?.then === "function";
+}
+
 /** The class of errors from what the native side reports; an abort becomes the signal's own reason. */
 export function fromNative(thrown: unknown, signal?: AbortSignal): unknown {
-  if (thrown instanceof Error) return thrown;
-  const failure = thrown as NativeFailure;
-  if (failure.aborted) {
+  if (!isFailure(thrown)) return thrown;
+  if (thrown.aborted) {
     if (signal !== undefined) return signal.reason;
     return new NviumError("ERR_NVIUM_INTERNAL", "Aborted without a signal.");
   }
-  return new NviumError(failure.code as NviumError["code"], failure.message, failure.details);
+  return new NviumError(thrown.code as NviumError["code"], thrown.message, thrown.details);
+}
+
+function isFailure(thrown: unknown): thrown is NativeFailure {
+  return typeof thrown === "object" && thrown !== null && "aborted" in thrown && "code" in thrown;
 }

@@ -29,6 +29,7 @@ import {
   type SamplingOptions,
   UNBOUNDED,
 } from "./sampling.js";
+import { isSignal } from "./signal.js";
 
 export interface SessionOptions {
   /**
@@ -558,7 +559,7 @@ export function checkTokens(
 }
 
 export function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined || signal instanceof AbortSignal) return signal;
+  if (signal === undefined || isSignal(signal)) return signal;
   throw invalid("signal", "an AbortSignal", signal);
 }
 

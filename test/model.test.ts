@@ -195,6 +195,22 @@ describe("loadModel", () => {
     expect(loaded).toEqual([...loaded].sort((a, b) => a - b));
   });
 
+  it.each([
+    [
+      "throws",
+      () => {
+        throw new Error("mine");
+      },
+    ],
+    ["rejects", () => Promise.reject(new Error("mine"))],
+  ])("rejects with what onProgress %s, and nothing escapes by a timer", async (_, onProgress) => {
+    // So many at once that some last until their timers fire.
+    const loads = Array.from({ length: 20 }, () =>
+      failureMessage(loadModel(DEMO, { threads: 1, onProgress })),
+    );
+    expect(new Set(await Promise.all(loads))).toEqual(new Set(["mine"]));
+  });
+
   it("cannot use CUDA in this build and says why", async () => {
     const error = await failure("ERR_NVIUM_CUDA_UNAVAILABLE", loadModel(DEMO, { device: "cuda" }));
     expect(error.details.reason).toBe(error.message);
@@ -369,3 +385,10 @@ describe("the addon, called past the library,", () => {
     expect(error).toMatchObject({ ...internal, message: expect.stringContaining("length") });
   });
 });
+
+function failureMessage(action: Promise<unknown>): Promise<string> {
+  return action.then(
+    () => "nothing",
+    (error: Error) => error.message,
+  );
+}

@@ -3,6 +3,7 @@
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { NviumError } from "../errors.js";
+import { isSignal } from "../signal.js";
 import { assemble, type Parts } from "./assemble.js";
 import { type LlamaConfig, readConfig } from "./config.js";
 import { malformed, quote, unsupported } from "./failure.js";
@@ -27,7 +28,7 @@ export async function readCheckpoint(
 ): Promise<Checkpoint> {
   const { signal } = checkArguments(directory, options);
   signal?.throwIfAborted();
-  const path = resolve(directory);
+  const path = absolute(directory);
   await checkDirectory(path);
   const config = await readConfig(path);
   signal?.throwIfAborted();
@@ -76,8 +77,17 @@ function checkArguments(directory: unknown, options: unknown): { signal?: AbortS
   if (typeof options !== "object" || options === null) throw invalid("options", "an object");
   const signal = "signal" in options ? options.signal : undefined;
   if (signal === undefined) return {};
-  if (!(signal instanceof AbortSignal)) throw invalid("signal", "an AbortSignal");
+  if (!isSignal(signal)) throw invalid("signal", "an AbortSignal");
   return { signal };
+}
+
+function absolute(directory: string): string {
+  try {
+    return resolve(directory);
+  } catch (cause) {
+    const message = `${directory} is relative to the working directory, which is gone.`;
+    throw new NviumError("ERR_NVIUM_IO", message, { file: directory }, cause);
+  }
 }
 
 async function checkDirectory(path: string): Promise<void> {

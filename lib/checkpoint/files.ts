@@ -2,7 +2,7 @@
 
 import { constants } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { NviumError } from "../errors.js";
+import { codeOf, messageOf, NviumError } from "../errors.js";
 import { malformed } from "./failure.js";
 
 export interface OpenFile {
@@ -51,7 +51,7 @@ async function openIfPresent(path: string): Promise<FileHandle | null> {
     // Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
     return await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
   } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+    const code = codeOf(cause);
     if (code === "ENOENT" || code === "ENOTDIR") return null;
     throw ioError(path, cause);
   }
@@ -81,7 +81,7 @@ async function system<T>(path: string, work: Promise<T>): Promise<T> {
 }
 
 function ioError(path: string, cause: unknown): NviumError {
-  const reason = cause instanceof Error ? cause.message : String(cause);
+  const reason = messageOf(cause);
   return new NviumError(
     "ERR_NVIUM_IO",
     `${path}: cannot be read (${reason}).`,

@@ -1,5 +1,5 @@
 import { readFile } from "node:fs/promises";
-import { NviumError } from "../errors.js";
+import { codeOf, messageOf, NviumError } from "../errors.js";
 import { compare } from "./compare.js";
 import { generate } from "./generate.js";
 import { printable } from "./terminal.js";
@@ -59,12 +59,12 @@ export async function run(args: readonly string[], context: Context): Promise<nu
 }
 
 function isBrokenPipe(error: unknown): boolean {
-  return error instanceof Error && (error as NodeJS.ErrnoException).code === "EPIPE";
+  return codeOf(error) === "EPIPE";
 }
 
 function describe(error: unknown): string {
   if (error instanceof NviumError) return `${error.message} (${error.code})`;
-  return error instanceof Error ? error.message : String(error);
+  return messageOf(error);
 }
 
 async function version(): Promise<string> {

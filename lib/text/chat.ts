@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { NviumError } from "../errors.js";
-import { contentOf, isObject, messageOf, readObject, tokenizerError } from "./files.js";
+import { messageOf, NviumError } from "../errors.js";
+import { contentOf, isObject, readObject, tokenizerError } from "./files.js";
 
 export interface ChatMessage {
   /** Who speaks: "system", "user", "assistant", or what else the template knows. */

@@ -1,6 +1,7 @@
 /** From tokenizer.json to something that encodes, on whichever thread this runs. */
 
-import { isObject, type JsonObject, messageOf, parseObject, tokenizerError } from "./files.js";
+import { messageOf } from "../errors.js";
+import { isObject, type JsonObject, parseObject, tokenizerError } from "./files.js";
 import { loadLibrary, type RustTokenizer } from "./library.js";
 import { type PackedPieces, packPieces } from "./vocabulary.js";
 

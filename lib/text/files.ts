@@ -1,7 +1,7 @@
 /** Reading the tokenizer's JSON files. */
 
 import { readFile } from "node:fs/promises";
-import { type ErrorDetails, NviumError } from "../errors.js";
+import { type ErrorDetails, messageOf, NviumError } from "../errors.js";
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
@@ -61,8 +61,4 @@ export function tokenizerError(
   cause?: unknown,
 ): NviumError {
   return new NviumError("ERR_NVIUM_TOKENIZER", `${file}: ${problem}`, { file, ...details }, cause);
-}
-
-export function messageOf(cause: unknown): string {
-  return cause instanceof Error ? cause.message : String(cause);
 }

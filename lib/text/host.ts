@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
+import { ownUrl } from "../binding.js";
 import { NviumError } from "../errors.js";
 import { type Encoder, type EncoderInfo, type EncoderSource, openEncoder } from "./encoder.js";
 import { createLanes } from "./lanes.js";
@@ -36,7 +37,7 @@ export async function hostEncoder(
 
 /** Null where there can be none: forbidden by --permission, or the thread's file is not beside this one, as in a bundle. */
 function startWorker(): Worker | null {
-  const file = new URL("./thread.js", import.meta.url);
+  const file = new URL("./thread.js", ownUrl(import.meta.url));
   if (file.protocol !== "file:" || !existsSync(fileURLToPath(file))) return null;
   try {
     // Flags of this process, such as --input-type, need not suit a file.

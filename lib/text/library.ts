@@ -3,7 +3,8 @@
  * written out here: the package's own declarations do not parse under TypeScript.
  */
 import { createRequire } from "node:module";
-import { NviumError } from "../errors.js";
+import { forbidden, ownUrl } from "../binding.js";
+import { messageOf, NviumError } from "../errors.js";
 
 export const LIBRARY = "@anush008/tokenizers";
 
@@ -49,16 +50,18 @@ let library: RustLibrary | undefined;
 /** Loaded when first used: a program that never touches text does not pay for it. Throws ERR_NVIUM_BINDING. */
 export function loadLibrary(): RustLibrary {
   if (library !== undefined) return library;
+  const require = createRequire(ownUrl(import.meta.url));
   try {
-    library = createRequire(import.meta.url)(LIBRARY) as RustLibrary;
+    library = require(LIBRARY) as RustLibrary;
     return library;
   } catch (cause) {
     const target = `${process.platform}-${process.arch}`;
+    const why =
+      forbidden(cause) ??
+      `${messageOf(cause)}. Its addon is an optional dependency; install without --omit=optional, and leave the package out of bundles.`;
     throw new NviumError(
       "ERR_NVIUM_BINDING",
-      `${LIBRARY}, which encodes text, could not be loaded for ${target} on Node ${process.versions.node}: ` +
-        `${cause instanceof Error ? cause.message : String(cause)}. Its addon is an optional dependency; ` +
-        "install without --omit=optional, and leave the package out of bundles.",
+      `${LIBRARY}, which encodes text, could not be loaded for ${target} on Node ${process.versions.node}: ${why}`,
       { target, tried: LIBRARY },
       cause,
     );

@@ -1,6 +1,6 @@
 /** A thread that holds one tokenizer: the first message is its source, those that follow are texts. See host.ts. */
 import { type MessagePort, parentPort } from "node:worker_threads";
-import { NviumError } from "../errors.js";
+import { messageOf, NviumError } from "../errors.js";
 import { type Encoder, type EncoderSource, openEncoder } from "./encoder.js";
 import { createLanes } from "./lanes.js";
 import type { Failure, FromThread, ToThread } from "./messages.js";
@@ -34,7 +34,7 @@ port.once("message", (source: EncoderSource) => {
 function failureOf(error: unknown): Failure {
   if (error instanceof NviumError) {
     const { code, message, details, cause } = error;
-    return { code, message, details, cause: cause instanceof Error ? cause.message : undefined };
+    return { code, message, details, cause: cause === undefined ? undefined : messageOf(cause) };
   }
   return { code: "ERR_NVIUM_INTERNAL", message: String(error), details: {}, cause: undefined };
 }

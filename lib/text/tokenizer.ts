@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
-import { NviumError } from "../errors.js";
+import { messageOf, NviumError } from "../errors.js";
 import { checkIterable, checkOptions } from "../sampling.js";
 import { compileDecoder } from "./decoder.js";
 import type { AddedToken } from "./encoder.js";
-import { messageOf, tokenizerError } from "./files.js";
+import { tokenizerError } from "./files.js";
 import { type HostedEncoder, hostEncoder } from "./host.js";
 import { directoryOf, readSettings } from "./settings.js";
 import {

@@ -146,14 +146,20 @@ describe("text", () => {
 describe("dispose", () => {
   it("disposes sessions, waits for the job in flight and refuses what comes later", async () => {
     const model = await loadModel(fixture("quadrivium-gqa-f32"));
-    const [a, b] = [model.createSession(), model.createSession()];
-    for (const session of [a, b]) session.append(PROMPT);
+    const [a, b] = [
+      model.createSession({ extendContext: true, maxTokens: 10_000 }),
+      model.createSession(),
+    ];
+    // So many that the step is under way when the model is disposed of.
+    const long = Array.from({ length: 8000 }, (_, i) => PROMPT[i % PROMPT.length] ?? 0);
+    a.append(long);
+    b.append(PROMPT);
     const step = a.step();
     const waiting = failure("ERR_NVIUM_DISPOSED", b.step());
     await new Promise((resolve) => setImmediate(resolve));
     const law = failure("ERR_NVIUM_DISPOSED", model.evaluate(PROMPT));
     await Promise.all([model.dispose(), model.dispose()]);
-    expect((await step).position).toBe(PROMPT.length);
+    expect((await step).position).toBe(long.length);
     await Promise.all([waiting, law]);
     await failure("ERR_NVIUM_DISPOSED", a.step());
     await failure("ERR_NVIUM_DISPOSED", () => a.append([1]));

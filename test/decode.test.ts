@@ -184,7 +184,9 @@ describe("while an iterator owns the session", () => {
   });
 
   it("dispose waits for its call in flight", async () => {
-    const session = start();
+    const session = start({ extendContext: true, maxTokens: 10_000 });
+    // So many that the call is under way for some time.
+    session.append(new Array(6000).fill(9));
     const next = failure("ERR_NVIUM_DISPOSED", session.decode(10).next());
     await new Promise((resolve) => setImmediate(resolve));
     await session.dispose();

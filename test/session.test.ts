@@ -8,6 +8,9 @@ import { DEMO, fixture } from "./support/expected.js";
 import { difference, keysAndValues, segmentLayers } from "./support/kv.js";
 
 const PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 35];
+/** So many tokens that a step is under way for some time: for LONG_LIMITS. */
+const LONG = Array.from({ length: 6000 }, (_, i) => PROMPT[i % PROMPT.length] ?? 0);
+const LONG_LIMITS = { extendContext: true, maxTokens: 10_000 };
 const INFINITY = Number.POSITIVE_INFINITY;
 
 let model: Model;
@@ -465,14 +468,15 @@ describe("calls at the same time", () => {
   });
 
   it("show committed state while one is in flight", async () => {
-    const session = start();
+    const session = start(LONG_LIMITS);
     await session.step();
     const { frontiers, length } = session;
+    session.append(LONG);
     const step = session.step();
     await new Promise((resolve) => setImmediate(resolve));
-    expect([session.frontiers, session.length]).toEqual([frontiers, length]);
+    expect([session.frontiers, session.length]).toEqual([frontiers, length + LONG.length]);
     await step;
-    expect(session.length).toBe(length + 1);
+    expect(session.length).toBe(length + LONG.length + 1);
   });
 });
 
@@ -633,13 +637,13 @@ describe("dispose", () => {
   });
 
   it("waits for the call in flight and refuses those behind it", async () => {
-    const session = start();
+    const session = start(LONG_LIMITS, LONG);
     const first = session.step();
     const second = failure("ERR_NVIUM_DISPOSED", session.step());
     await new Promise((resolve) => setImmediate(resolve));
     let ended = false;
     const disposed = session.dispose().then(() => expect(ended).toBe(true));
-    expect((await first).position).toBe(PROMPT.length);
+    expect((await first).position).toBe(LONG.length);
     ended = true;
     await second;
     await disposed;

@@ -379,6 +379,14 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   native(); // What stands in its way is told before files are read.
   const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
   const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
+  const integers = plan.tensors.find(({ scales }) => scales !== undefined);
+  if (integers !== undefined && dtype !== "stored" && dtype !== integers.type) {
+    throw new NviumError(
+      "ERR_NVIUM_UNSUPPORTED",
+      `${checkpoint.directory}: is quantised to ${integers.type}, which cannot be made ${dtype}.`,
+      { expected: dtype, actual: integers.type },
+    );
+  }
   const held = dtype === "stored" ? checkpoint.dtype : dtype;
   const tokenizer =
     tokenizerFile === null

@@ -177,6 +177,14 @@ export interface NativeBinding {
     options: NativeLoadOptions,
     control: NativeControl,
   ): Promise<NativeModel>;
+  /** Rows of floats as a file holds them, which are changed, to integers and bf16 scales as a file holds those; null where one is not finite. */
+  quantise(rows: {
+    readonly from: "bf16" | "f16" | "f32";
+    readonly to: "int8" | "int4";
+    readonly rows: number;
+    readonly cols: number;
+    readonly stored: Uint8Array;
+  }): { readonly integers: Uint8Array; readonly scales: Uint16Array } | null;
   /** Bytes `control.progress` counts up to. */
   storedBytes(plan: NativePlan): number;
   /** Names of the instruction sets usable on this machine, fastest first. */

@@ -21,6 +21,7 @@
       "native/model/quantise.cc",
       "native/model/segment.cc",
       "native/model/step.cc",
+      "native/model/stored.cc",
       "native/model/weights.cc"
     ],
     "binding_sources": [

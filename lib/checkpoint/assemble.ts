@@ -18,14 +18,17 @@ import type { StatedAdapter, StatedRouter, TrainingConfig } from "./training.js"
 /** The parts of a plan that are tensors. */
 export type Parts = Pick<
   ModelPlan,
-  "embedding" | "layerPlans" | "exits" | "final" | "mustEqual" | "tensors"
->;
+  "embedding" | "layerPlans" | "exits" | "final" | "mustEqual" | "tensors" | "cacheType"
+> & {
+  /** Heads that are the table of embeddings once more, quantised. */
+  readonly copies: readonly TensorIndex[];
+};
 
 /** Claims every tensor of the model. What the table still holds afterwards is unknown. */
 export function assemble(table: TensorTable, config: LlamaConfig, training: TrainingConfig): Parts {
   const vocabulary = vocabularyMatrices(table, config, training);
   const layerPlans = Array.from({ length: config.layers }, (_, i) => layer(table, config, i));
-  checkCacheType(table, layerPlans);
+  const cacheType = cacheTypeOf(table, layerPlans);
 
   const d = config.hiddenSize;
   const { earlyAdapter, finalAdapter } = training;
@@ -43,8 +46,17 @@ export function assemble(table: TensorTable, config: LlamaConfig, training: Trai
     adapter: (finalAdapter && adapters(table, d, finalAdapter)("final_adapter")) ?? null,
     head: vocabulary.final,
   };
-  const { embedding, mustEqual } = vocabulary;
-  return { embedding, layerPlans, exits, final, mustEqual, tensors: table.claimed };
+  const { embedding, mustEqual, copies } = vocabulary;
+  return {
+    embedding,
+    layerPlans,
+    exits,
+    final,
+    mustEqual,
+    cacheType,
+    copies,
+    tensors: table.claimed,
+  };
 }
 
 /** Names of tensors that share one matrix. */
@@ -68,33 +80,46 @@ function vocabularyMatrices(
   });
 
   const mustEqual: [TensorIndex, TensorIndex][] = [];
-  const claimAll = (group: Tied): TensorIndex => {
-    const present = group.filter((name) => table.has(name));
+  const claimAll = (group: Tied, wanted: (name: string) => boolean): TensorIndex => {
+    const present = group.filter((name) => table.has(name) && wanted(name));
     if (present.length === 0 && group.length > 1) {
       const names = group.map(quote).join(", ");
       const what = `of the tied tensors ${names} none is there, expected at least one`;
       throw malformed(table.source, what, { tensor: group[0] });
     }
-    const claim = (name: string) => table.claim(name, [vocabSize, hiddenSize]);
+    const claim = (name: string) => table.claimMatrix(name, [vocabSize, hiddenSize]);
     const [name = group[0], ...copies] = present;
     const first = claim(name);
     for (const copy of copies.map(claim)) {
       checkTied(table, first, copy);
       mustEqual.push([first, copy]);
+      const [scales, others] = [table.at(first).scales, table.at(copy).scales];
+      if (scales !== undefined && others !== undefined) mustEqual.push([scales, others]);
     }
     return first;
   };
   const claimed = new Map<Tied, TensorIndex>();
+  const copies: TensorIndex[] = [];
+  // The table stays as stored: heads tied to it are matrices of their own where they are integers.
+  const first = claimAll(embedding, (name) => !table.holdsIntegers(name));
+  if (embedding.some(table.holdsIntegers)) {
+    const head = claimAll(embedding, table.holdsIntegers);
+    claimed.set(embedding, head);
+    copies.push(head);
+  } else {
+    claimed.set(embedding, first);
+  }
   const indexOf = (group: Tied): TensorIndex => {
-    const index = claimed.get(group) ?? claimAll(group);
+    const index = claimed.get(group) ?? claimAll(group, () => true);
     claimed.set(group, index);
     return index;
   };
   return {
-    embedding: indexOf(embedding),
+    embedding: first,
     final: indexOf(final),
     early: early.map(({ afterLayer, group }) => ({ afterLayer, head: indexOf(group) })),
     mustEqual,
+    copies,
   };
 }
 
@@ -113,16 +138,18 @@ function layer(table: TensorTable, config: LlamaConfig, i: number): LayerPlan {
   const [q, kv] = [config.heads * headDim, config.kvHeads * headDim];
   const claim = (name: string, shape: ExpectedShape) =>
     table.claim(`model.layers.${i}.${name}.weight`, shape);
+  const matrix = (name: string, shape: ExpectedShape) =>
+    table.claimMatrix(`model.layers.${i}.${name}.weight`, shape);
   const plan: LayerPlan = {
     inputNorm: claim("input_layernorm", [d]),
-    query: claim("self_attn.q_proj", [q, d]),
-    key: claim("self_attn.k_proj", [kv, d]),
-    value: claim("self_attn.v_proj", [kv, d]),
-    output: claim("self_attn.o_proj", [d, q]),
+    query: matrix("self_attn.q_proj", [q, d]),
+    key: matrix("self_attn.k_proj", [kv, d]),
+    value: matrix("self_attn.v_proj", [kv, d]),
+    output: matrix("self_attn.o_proj", [d, q]),
     postNorm: claim("post_attention_layernorm", [d]),
-    gate: claim("mlp.gate_proj", [ffn, d]),
-    up: claim("mlp.up_proj", [ffn, d]),
-    down: claim("mlp.down_proj", [d, ffn]),
+    gate: matrix("mlp.gate_proj", [ffn, d]),
+    up: matrix("mlp.up_proj", [ffn, d]),
+    down: matrix("mlp.down_proj", [d, ffn]),
   };
   checkSameType(table, plan.query, plan.key);
   checkSameType(table, plan.query, plan.value);
@@ -130,10 +157,13 @@ function layer(table: TensorTable, config: LlamaConfig, i: number): LayerPlan {
   return plan;
 }
 
-/** Keys and values are cached in the type of the key projection, one for all layers. */
-function checkCacheType(table: TensorTable, layers: readonly LayerPlan[]): void {
+/** Keys and values are cached in the type of the key projection, one for all layers: bf16, or else f32. */
+function cacheTypeOf(table: TensorTable, layers: readonly LayerPlan[]): "bf16" | "f32" {
   const [first] = layers;
   for (const { key } of layers) checkSameType(table, first?.key ?? key, key);
+  const key = first && table.at(first.key);
+  if (key?.scales !== undefined && table.quantised !== null) return table.quantised.cacheType;
+  return key?.type === "bf16" ? "bf16" : "f32";
 }
 
 /** Matrices that are multiplied with the same operand share a type. */
@@ -151,9 +181,9 @@ function checkSameType(table: TensorTable, first: TensorIndex, other: TensorInde
 function adapters(table: TensorTable, d: number, { width }: StatedAdapter) {
   let a = width;
   return (name: string): AdapterPlan => {
-    const up = table.claim(`${name}.0.weight`, [a, d]);
+    const up = table.claimMatrix(`${name}.0.weight`, [a, d]);
     a = table.at(up).rows;
-    return { up, down: table.claim(`${name}.2.weight`, [d, a]) };
+    return { up, down: table.claimMatrix(`${name}.2.weight`, [d, a]) };
   };
 }
 

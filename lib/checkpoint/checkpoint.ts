@@ -8,7 +8,7 @@ import { assemble, type Parts } from "./assemble.js";
 import { type LlamaConfig, readConfig } from "./config.js";
 import { malformed, quote, unsupported } from "./failure.js";
 import { type TensorTable, tensorTable } from "./names.js";
-import type { Checkpoint, DType, TensorPlan } from "./plan.js";
+import type { Checkpoint, DType, TensorIndex, TensorPlan } from "./plan.js";
 import { readWeights } from "./shards.js";
 import { readTraining, standardTraining, type TrainingConfig, trainingFiles } from "./training.js";
 
@@ -38,9 +38,9 @@ export async function readCheckpoint(
   signal?.throwIfAborted();
 
   const table = tensorTable(weights);
-  const parts = assemble(table, config, training);
+  const { copies, ...parts } = assemble(table, config, training);
   checkNoneLeft(table, training, path);
-  const used = withoutTiedCopies(parts);
+  const used = withoutCopies(parts, copies);
   return {
     directory: path,
     plan: {
@@ -63,6 +63,7 @@ export async function readCheckpoint(
     tokenizerFile: await fileOrNull(join(path, "tokenizer.json")),
     tokenizerConfigFile: await fileOrNull(join(path, "tokenizer_config.json")),
     inference: training.inference,
+    trainingFile: training.file,
     dtype: commonType(used),
     parameters: used.reduce((sum, { rows, cols }) => sum + rows * cols, 0),
   };
@@ -128,10 +129,14 @@ function checkNoneLeft(table: TensorTable, training: TrainingConfig, path: strin
   throw malformed(tensor.file, what, details);
 }
 
-/** Every matrix once, though a file may hold several copies of one that is tied. */
-function withoutTiedCopies({ tensors, mustEqual }: Parts): TensorPlan[] {
-  const copies = new Set(mustEqual.map(([, copy]) => copy));
-  return tensors.filter((_, index) => !copies.has(index));
+/** Every matrix once, though a file may hold several copies of one that is tied; no scales. */
+function withoutCopies(
+  { tensors, mustEqual }: Pick<Parts, "tensors" | "mustEqual">,
+  quantised: readonly TensorIndex[],
+): TensorPlan[] {
+  const scales = tensors.flatMap((tensor) => tensor.scales ?? []);
+  const left = new Set([...mustEqual.map(([, copy]) => copy), ...quantised, ...scales]);
+  return tensors.filter((_, index) => !left.has(index));
 }
 
 /** The type of most elements. */

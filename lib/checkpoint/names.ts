@@ -3,7 +3,7 @@
 import { malformed, quote } from "./failure.js";
 import { MAX_WIDTH } from "./limits.js";
 import type { DType, TensorIndex, TensorPlan } from "./plan.js";
-import type { StoredTensor } from "./safetensors.js";
+import type { Quantised, StoredTensor } from "./safetensors.js";
 import type { Weights } from "./shards.js";
 
 /** What `torch.compile` puts before every name. */
@@ -27,6 +27,12 @@ export interface TensorTable {
   has(name: string): boolean;
   /** Takes a tensor by its name without prefix, checking its shape and type. */
   claim(name: string, shape: ExpectedShape): TensorIndex;
+  /** The same for a matrix that may be of integers: then its scales are taken with it. */
+  claimMatrix(name: string, shape: ExpectedShape): TensorIndex;
+  /** Whether the tensor of that name is of integers. */
+  holdsIntegers(name: string): boolean;
+  /** What the checkpoint says of being quantised. */
+  readonly quantised: Quantised | null;
   at(index: TensorIndex): TensorPlan;
   /** The file that holds a claimed tensor. */
   fileOf(index: TensorIndex): string;
@@ -47,6 +53,34 @@ export function tensorTable(weights: Weights): TensorTable {
     return plan;
   };
 
+  const take = (name: string, shape: ExpectedShape): StoredTensor => {
+    const tensor = waiting.get(name);
+    if (tensor === undefined) {
+      const expected = showShape(shape);
+      throw malformed(
+        weights.source,
+        `tensor ${quote(name)} is missing, expected one of shape ${expected}`,
+        { tensor: name, expected },
+      );
+    }
+    waiting.delete(name);
+    return tensor;
+  };
+  const add = (tensor: StoredTensor, [rows = 1, cols = 1]: readonly number[], type: DType) => {
+    const file = fileIndex.get(tensor.file) ?? -1;
+    return claimed.push({ name: tensor.name, file, offset: tensor.begin, rows, cols, type }) - 1;
+  };
+  const claim = (name: string, shape: ExpectedShape): TensorIndex => {
+    const tensor = take(name, shape);
+    checkShape(tensor, shape);
+    return add(tensor, tensor.shape, elementType(tensor));
+  };
+  const holdsIntegers = (name: string) => {
+    const tensor = waiting.get(name);
+    const format = tensor?.quantised && INTEGERS[tensor.quantised.dtype];
+    return tensor !== undefined && format != null && tensor.dtype === format.stored;
+  };
+
   return {
     source: weights.source,
     claimed,
@@ -54,31 +88,51 @@ export function tensorTable(weights: Weights): TensorTable {
     has: (name) => waiting.has(name),
     fileOf: (index) => weights.files[at(index).file] ?? weights.source,
     leftOver: () => waiting.values().next().value,
-    claim(name, shape) {
-      const tensor = waiting.get(name);
-      if (tensor === undefined) {
-        const expected = showShape(shape);
-        throw malformed(
-          weights.source,
-          `tensor ${quote(name)} is missing, expected one of shape ${expected}`,
-          { tensor: name, expected },
-        );
-      }
-      waiting.delete(name);
-      checkShape(tensor, shape);
-      const [rows = 1, cols = 1] = tensor.shape;
-      const file = fileIndex.get(tensor.file) ?? -1;
-      const type = elementType(tensor);
-      return claimed.push({ name: tensor.name, file, offset: tensor.begin, rows, cols, type }) - 1;
+    quantised: weights.tensors.find((tensor) => tensor.quantised !== null)?.quantised ?? null,
+    holdsIntegers,
+    claim,
+    claimMatrix(name, shape) {
+      if (!holdsIntegers(name)) return claim(name, shape);
+      const tensor = take(name, shape);
+      const type = tensor.quantised?.dtype ?? "int8";
+      const [rows = null, cols] = shape;
+      if (cols == null) throw new RangeError(`the columns of ${name} are not known`);
+      const { group, perByte } = INTEGERS[type];
+      checkShape(tensor, [rows, Math.ceil(cols / perByte)]);
+      const [count = 1] = tensor.shape;
+      const index = add(tensor, [count, cols], type);
+      const scales = take(scalesOf(name), [count, Math.ceil(cols / group)]);
+      checkShape(scales, [count, Math.ceil(cols / group)]);
+      checkScales(scales);
+      claimed[index] = { ...at(index), scales: add(scales, scales.shape, "bf16") };
+      return index;
     },
   };
+}
+
+/** How files hold integers: the type they give them, elements in a byte, elements that share a scale. */
+export const INTEGERS = {
+  int8: { stored: "I8", perByte: 1, group: 128 },
+  int4: { stored: "U8", perByte: 2, group: 32 },
+} as const;
+
+/** The tensor that holds the scales of a matrix of integers. */
+export const scalesOf = (name: string) => `${name}.scales`;
+
+/** A name without what `torch.compile` puts before it. */
+export const plainName = (name: string) =>
+  name.startsWith(COMPILED) ? name.slice(COMPILED.length) : name;
+
+function checkScales({ name, file, dtype }: StoredTensor): void {
+  if (dtype === "BF16") return;
+  const what = `tensor ${quote(name)} has the type ${dtype}, expected BF16, as scales have`;
+  throw malformed(file, what, { tensor: name, expected: "BF16", actual: dtype });
 }
 
 function tensorsByName(weights: Weights): Map<string, StoredTensor> {
   const byName = new Map<string, StoredTensor>();
   for (const tensor of weights.tensors) {
-    const compiled = tensor.name.startsWith(COMPILED);
-    const name = compiled ? tensor.name.slice(COMPILED.length) : tensor.name;
+    const name = plainName(tensor.name);
     if (IGNORED.test(name)) continue;
     const other = byName.get(name);
     if (other !== undefined) {

@@ -3,7 +3,7 @@
  * nothing else. Making it reads headers and configuration only, never a tensor's values.
  */
 
-/** Element type of a stored tensor. */
+/** Element type of a stored tensor. Integers have their scales in another tensor (SPEC §4). */
 export type DType = "bf16" | "f16" | "f32" | "int8" | "int4";
 
 /** Where one tensor lies. Shapes are row-major; vectors have `cols === 1`. */
@@ -17,6 +17,8 @@ export interface TensorPlan {
   readonly rows: number;
   readonly cols: number;
   readonly type: DType;
+  /** Of integers: the tensor that holds their scales, [rows, groups]. */
+  readonly scales?: TensorIndex;
 }
 
 /** Index into `ModelPlan.tensors`. */
@@ -113,6 +115,8 @@ export interface ModelPlan {
   /** N - 1 of them, ascending by `afterLayer`; empty for a standard transformer. */
   readonly exits: readonly ExitPlan[];
   readonly final: OutletPlan;
+  /** What keys and values are kept as. */
+  readonly cacheType: "bf16" | "f32";
   /**
    * Members of tied groups that are present more than once: each pair must hold the same bytes.
    * The first of a pair is the one used above.
@@ -132,6 +136,8 @@ export interface Checkpoint {
   readonly tokenizerConfigFile: string | null;
   /** The YAML's `inference` block as it stands: nothing of it is applied (SPEC §3). */
   readonly inference: unknown;
+  /** The training configuration, where there is one. */
+  readonly trainingFile: string | null;
   /** The element type most weights are stored in. */
   readonly dtype: DType;
   /** Parameters, tied tensors counted once. */

@@ -7,6 +7,14 @@ import { parseJson } from "./json.js";
 /** The longest header the format allows, in bytes. */
 const MAX_HEADER = 100_000_000;
 
+/** Names of the notes that a quantised checkpoint has in its files. */
+export const QUANTISED = {
+  version: "nvium.version",
+  dtype: "nvium.dtype",
+  cacheType: "nvium.cacheType",
+} as const;
+export const QUANTISED_VERSION = "1";
+
 /** Bytes per element of every type the format knows in whole bytes. */
 const ELEMENT_SIZES: ReadonlyMap<unknown, number> = new Map([
   ...["BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"].map((type) => [type, 1] as const),
@@ -15,11 +23,20 @@ const ELEMENT_SIZES: ReadonlyMap<unknown, number> = new Map([
   ...["U64", "I64", "F64", "C64"].map((type) => [type, 8] as const),
 ]);
 
+/** What a file of a quantised checkpoint says of itself (SPEC §4). */
+export interface Quantised {
+  readonly dtype: "int8" | "int4";
+  /** What keys and values are kept as: the type of the key projections it was made of decided. */
+  readonly cacheType: "bf16" | "f32";
+}
+
 /** One tensor as its file describes it. */
 export interface StoredTensor {
   readonly name: string;
   /** Path of the file that holds it. */
   readonly file: string;
+  /** What the file says its matrices of integers are, if it says so. */
+  readonly quantised: Quantised | null;
   /** As the file spells it, one of the format's own: `"BF16"`, `"I64"`. */
   readonly dtype: string;
   readonly shape: readonly number[];
@@ -34,9 +51,9 @@ export function readSafetensors(path: string): Promise<StoredTensor[] | null> {
   return withFile(path, async (file) => {
     const { header, dataBegin } = await readHeader(file);
     const { __metadata__: metadata, ...entries } = header;
-    if (metadata !== undefined) checkMetadata(path, metadata);
+    const quantised = metadata === undefined ? null : readMetadata(path, metadata);
     const tensors = Object.entries(entries).map(([name, entry]) =>
-      storedTensor(path, name, entry, dataBegin),
+      storedTensor(path, name, entry, dataBegin, quantised),
     );
     tensors.sort((a, b) => a.begin - b.begin || a.end - b.end);
     checkCoverage(file, tensors, dataBegin);
@@ -62,15 +79,33 @@ async function readHeader(file: OpenFile) {
   return { header, dataBegin: 8 + Number(length) };
 }
 
-/** The format's free-form notes, a map of strings. */
-function checkMetadata(path: string, metadata: unknown): void {
-  if (isRecord(metadata) && Object.values(metadata).every((text) => typeof text === "string")) {
-    return;
+/** The format's free-form notes, a map of strings; ours among them say that matrices are quantised, and how. */
+function readMetadata(path: string, metadata: unknown): Quantised | null {
+  if (!isRecord(metadata) || !Object.values(metadata).every((text) => typeof text === "string")) {
+    throw malformed(path, "__metadata__ is not a map of strings", { field: "__metadata__" });
   }
-  throw malformed(path, "__metadata__ is not a map of strings", { field: "__metadata__" });
+  if (metadata[QUANTISED.dtype] === undefined) return null;
+  const oneOf = <const T extends string>(field: string, values: readonly T[]): T => {
+    const value = values.find((one) => one === metadata[field]);
+    if (value !== undefined) return value;
+    const [actual, expected] = [describe(metadata[field]), values.map(quote).join(" or ")];
+    const what = `__metadata__ has ${field} as ${actual}, expected ${expected}`;
+    throw malformed(path, what, { field, expected, actual });
+  };
+  oneOf(QUANTISED.version, [QUANTISED_VERSION]);
+  return {
+    dtype: oneOf(QUANTISED.dtype, ["int8", "int4"]),
+    cacheType: oneOf(QUANTISED.cacheType, ["bf16", "f32"]),
+  };
 }
 
-function storedTensor(file: string, name: string, entry: unknown, dataBegin: number): StoredTensor {
+function storedTensor(
+  file: string,
+  name: string,
+  entry: unknown,
+  dataBegin: number,
+  quantised: Quantised | null,
+): StoredTensor {
   const wrong = (what: string, actual: unknown, expected: string) =>
     malformed(file, `tensor ${quote(name)} has ${what} ${describe(actual)}, expected ${expected}`, {
       tensor: name,
@@ -98,7 +133,7 @@ function storedTensor(file: string, name: string, entry: unknown, dataBegin: num
       `${expected ?? "fewer than 2^53"} for ${shown}`,
     );
   }
-  return { name, file, dtype, shape, begin: dataBegin + begin, end: dataBegin + end };
+  return { name, file, quantised, dtype, shape, begin: dataBegin + begin, end: dataBegin + end };
 }
 
 /** Product of the sizes in bytes; undefined when it, or a part of it, cannot be counted exactly. */

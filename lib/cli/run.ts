@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { codeOf, messageOf, NviumError } from "../errors.js";
 import { compare } from "./compare.js";
 import { generate } from "./generate.js";
+import { quantise } from "./quantise.js";
 import { printable } from "./terminal.js";
 import { type Context, INTERRUPTED, UsageError } from "./types.js";
 
@@ -11,6 +12,7 @@ Runs N-vium language models.
 
 Commands:
   generate    continue a text
+  quantize    write a checkpoint whose matrices are small integers
   compare     tell how far a quantised model is from the stored one
 
 Options:
@@ -20,7 +22,7 @@ Options:
 
 const COMMANDS: Readonly<
   Record<string, (args: readonly string[], context: Context) => Promise<void>>
-> = { compare, generate };
+> = { compare, generate, quantize: quantise };
 
 /** Runs the command line and resolves to the exit code. */
 export async function run(args: readonly string[], context: Context): Promise<number> {

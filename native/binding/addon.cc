@@ -2,6 +2,8 @@
 
 #include "../cpu/instruction_sets.h"
 #include "../devices.h"
+#include "../model/quantise.h"
+#include "../numerics/environment.h"
 #include "model_object.h"
 #include "values.h"
 
@@ -12,6 +14,37 @@ Napi::Value stored_bytes(const Napi::CallbackInfo& info) {
   return guarded(info, [&]() -> Napi::Value {
     const Plan plan = read_plan(object(info[0], "plan"));
     return Napi::Number::New(info.Env(), double(nvium::stored_bytes(plan)));
+  });
+}
+
+// Rows of a tensor of floats as its file holds them, to { integers, scales } as a quantised file
+// holds them; null where a value is not finite.
+Napi::Value quantise(const Napi::CallbackInfo& info) {
+  return guarded(info, [&]() -> Napi::Value {
+    const Napi::Object o = object(info[0], "rows");
+    const StoredType from = read_stored_type(string(o, "from"), "from"),
+                     to = read_stored_type(string(o, "to"), "to");
+    const std::span<uint8_t> stored = elements<uint8_t>(get(o, "stored"), "stored");
+    const uint32_t rows = number(o, "rows"), cols = number(o, "cols");
+    const TensorPlan in{.rows = rows, .cols = cols, .type = from},
+        out{.rows = rows, .cols = cols, .type = to};
+    if (holds_integers(from) || !holds_integers(to) || stored.size() != in.bytes()) {
+      throw Failure{"ERR_NVIUM_INTERNAL", "Bad native call: rows to quantise", {}};
+    }
+    const uint32_t group = to == StoredType::int4 ? 32 : 128;
+    Napi::Uint8Array integers = Napi::Uint8Array::New(info.Env(), out.bytes());
+    Napi::Uint16Array scales =
+        Napi::Uint16Array::New(info.Env(), size_t(rows) * ceil_div(cols, group));
+    bool finite = false;
+    numerics::with_flushing([&] {
+      finite = quantise_rows(from, to, rows, cols, reinterpret_cast<std::byte*>(stored.data()),
+                             reinterpret_cast<std::byte*>(integers.Data()), scales.Data());
+    });
+    if (!finite) return info.Env().Null();
+    Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("integers", integers);
+    result.Set("scales", scales);
+    return result;
   });
 }
 
@@ -78,6 +111,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   stop_at_the_end(env, *addon.release());
   exports.Set("loadModel", Napi::Function::New<ModelObject::load>(env, "loadModel"));
   exports.Set("storedBytes", Napi::Function::New<stored_bytes>(env, "storedBytes"));
+  exports.Set("quantise", Napi::Function::New<quantise>(env, "quantise"));
   exports.Set("cuda", Napi::Function::New<cuda>(env, "cuda"));
   exports.Set("instructionSets", Napi::Function::New<instruction_sets>(env, "instructionSets"));
   return exports;

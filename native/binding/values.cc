@@ -48,22 +48,19 @@ auto list(const Napi::Object& parent, const char* name, const Read& read) {
   return result;
 }
 
-StoredType type_of(const Napi::Object& object, const char* name) {
-  const std::string type = string(object, name);
-  if (type == "bf16") return StoredType::bf16;
-  if (type == "f16") return StoredType::f16;
-  if (type == "f32") return StoredType::f32;
-  if (type == "int8") return StoredType::int8;
-  if (type == "int4") return StoredType::int4;
-  wrong(name, "an element type");
-}
-
 Matrices matrices(const Napi::Object& plan) {
   if (get(plan, "matrices").IsUndefined()) return Matrices::as_stored;
   const std::string type = string(plan, "matrices");
   if (type == "int8") return Matrices::int8;
   if (type == "int4") return Matrices::int4;
   wrong("matrices", "int8 or int4");
+}
+
+CacheType cache_type(const Napi::Object& plan) {
+  const std::string type = string(plan, "cacheType");
+  if (type == "bf16") return CacheType::bf16;
+  if (type == "f32") return CacheType::f32;
+  wrong("cacheType", "bf16 or f32");
 }
 
 numerics::RotaryScaling scaling(const Napi::Object& rotary) {
@@ -131,6 +128,15 @@ template std::span<int32_t> elements<int32_t>(const Napi::Value&, const char*);
 template std::span<uint32_t> elements<uint32_t>(const Napi::Value&, const char*);
 template std::span<uint8_t> elements<uint8_t>(const Napi::Value&, const char*);
 
+StoredType read_stored_type(const std::string& type, const char* name) {
+  if (type == "bf16") return StoredType::bf16;
+  if (type == "f16") return StoredType::f16;
+  if (type == "f32") return StoredType::f32;
+  if (type == "int8") return StoredType::int8;
+  if (type == "int4") return StoredType::int4;
+  wrong(name, "an element type");
+}
+
 Plan read_plan(const Napi::Object& o) {
   Plan plan;
   plan.layers = number(o, "layers");
@@ -149,11 +155,19 @@ Plan read_plan(const Napi::Object& o) {
   plan.files = list(o, "files", [](const Napi::Value& v) { return v.ToString().Utf8Value(); });
   plan.tensors = list(o, "tensors", [&](const Napi::Value& v) {
     const Napi::Object t = object(v, "tensors");
-    TensorPlan tensor{string(t, "name"), number(t, "file"), whole(t, "offset", 9007199254740991.0),
-                      number(t, "rows"), number(t, "cols"), type_of(t, "type")};
+    TensorPlan tensor{
+        string(t, "name"), number(t, "file"), whole(t, "offset", 9007199254740991.0),
+        number(t, "rows"), number(t, "cols"), read_stored_type(string(t, "type"), "type")};
     if (tensor.file >= plan.files.size()) wrong("tensors.file", "an index of a file");
+    if (!get(t, "scales").IsUndefined()) tensor.scales = number(t, "scales");
     return tensor;
   });
+  for (const TensorPlan& tensor : plan.tensors) {
+    if (tensor.scales.has_value() != holds_integers(tensor.type) ||
+        tensor.scales.value_or(0) >= plan.tensors.size()) {
+      wrong("scales", "an index of a tensor where there are integers");
+    }
+  }
   const auto tensor = [&](const Napi::Object& parent, const char* name) -> TensorIndex {
     const uint32_t index = number(parent, name);
     if (index >= plan.tensors.size()) wrong(name, "an index of a tensor");
@@ -170,6 +184,7 @@ Plan read_plan(const Napi::Object& o) {
   };
 
   plan.matrices = matrices(o);
+  plan.cache = cache_type(o);
   plan.embedding = tensor(o, "embedding");
   plan.layer_plans = list(o, "layerPlans", [&](const Napi::Value& v) {
     const Napi::Object l = object(v, "layerPlans");

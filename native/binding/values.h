@@ -24,6 +24,7 @@ std::string string(const Napi::Object& object, const char* name);
 template <class T>
 std::span<T> elements(const Napi::Value& value, const char* name);
 
+StoredType read_stored_type(const std::string& type, const char* name);
 Plan read_plan(const Napi::Object& plan);
 Sequence read_sequence(const Napi::Object& sequence);
 StepOptions read_options(const Napi::Object& options);

@@ -8,8 +8,8 @@ namespace {
 CacheShape cache_shape(const Plan& plan) {
   // Keys and values follow the type of k_proj: bf16, else f32.
   const StoredType key = plan.tensors[plan.layer_plans[0].key].type;
-  return {plan.layers, plan.heads, plan.kv_heads, plan.head_dim,
-          key == StoredType::bf16 ? CacheType::bf16 : CacheType::f32};
+  const CacheType type = key == StoredType::bf16 ? CacheType::bf16 : CacheType::f32;
+  return {plan.layers, plan.heads, plan.kv_heads, plan.head_dim, plan.cache.value_or(type)};
 }
 
 // Positions of the shortest rotary table.

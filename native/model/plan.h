@@ -89,6 +89,7 @@ struct Plan {
   std::vector<std::pair<TensorIndex, TensorIndex>> must_equal;
 
   Matrices matrices = Matrices::as_stored;
+  std::optional<CacheType> cache;  // none: what k_proj is stored as says it
 
   uint32_t segments() const { return uint32_t(exits.size()) + 1; }
   // Segment m is layers [segment_begin(m), segment_end(m)).

@@ -2,10 +2,12 @@
 
 #include <cmath>
 #include <cstring>
+#include <vector>
 
 #include "../numerics/functions.h"
 #include "../numerics/integers.h"
 #include "../numerics/types.h"
+#include "stored.h"
 
 namespace nvium {
 namespace {
@@ -108,6 +110,24 @@ void quantise_row(MatrixType type, const float* row, uint32_t cols, int8_t* inte
     *scales++ = type == MatrixType::int4 ? quantise_int4(row + begin, count, integers + begin)
                                          : quantise_int8(row + begin, count, integers + begin);
   }
+}
+
+bool quantise_rows(StoredType from, StoredType to, uint32_t rows, uint32_t cols, std::byte* stored,
+                   std::byte* integers, uint16_t* scales) {
+  const MatrixType type = to == StoredType::int4 ? MatrixType::int4 : MatrixType::int8;
+  const TensorPlan in{.cols = cols, .type = from}, out{.cols = cols, .type = to};
+  if (!clean(from, size_t(rows) * cols, stored)) return false;
+  std::vector<float> values(cols);
+  std::vector<int8_t> row(cols);
+  for (uint32_t r = 0; r < rows; r++) {
+    for (uint32_t k = 0; k < cols; k++) {
+      values[k] = widen(from, stored + r * in.row_bytes() + k * bytes_of(from));
+    }
+    quantise_row(type, values.data(), cols, row.data(), scales);
+    write_integers(to, cols, row.data(), integers + r * out.row_bytes());
+    scales += ceil_div(cols, group_columns(type));
+  }
+  return true;
 }
 
 }  // namespace nvium

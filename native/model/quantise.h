@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "../backend.h"
+#include "plan.h"
 
 namespace nvium {
 
@@ -13,5 +14,10 @@ namespace nvium {
 // a bf16 scale a group. Called with subnormals flushed, as everything that computes.
 void quantise_row(MatrixType type, const float* row, uint32_t cols, int8_t* integers,
                   uint16_t* scales);
+
+// The same for `rows` rows of a tensor of floats as a file holds them, to rows of integers as a
+// file holds those. Changes `stored`; false where a value is not finite.
+bool quantise_rows(StoredType from, StoredType to, uint32_t rows, uint32_t cols, std::byte* stored,
+                   std::byte* integers, uint16_t* scales);
 
 }  // namespace nvium

@@ -5,8 +5,8 @@
 #include <functional>
 #include <unordered_set>
 
-#include "../numerics/types.h"
 #include "quantise.h"
+#include "stored.h"
 
 namespace nvium {
 namespace {
@@ -38,44 +38,6 @@ struct Item {
                 {{"file", file}, {"tensor", tensor.name}}};
 }
 
-// Checks `count` elements and flushes subnormals, in place. f16 converts exactly and is left alone.
-bool clean(StoredType type, size_t count, std::byte* data) {
-  if (type == StoredType::f32) {
-    float* values = reinterpret_cast<float*>(data);
-    for (size_t i = 0; i < count; i++) {
-      if (!numerics::is_finite(values[i])) return false;
-      values[i] = numerics::flush_subnormal(values[i]);
-    }
-    return true;
-  }
-  uint16_t* values = reinterpret_cast<uint16_t*>(data);
-  for (size_t i = 0; i < count; i++) {
-    if (type == StoredType::bf16) {
-      if (!numerics::is_finite_bf16(values[i])) return false;
-      values[i] = numerics::flush_subnormal_bf16(values[i]);
-    } else if (!numerics::is_finite_f16(values[i])) {
-      return false;
-    }
-  }
-  return true;
-}
-
-float widen(StoredType type, const std::byte* at) {
-  uint16_t half;
-  float single;
-  std::memcpy(&half, at, 2);
-  switch (type) {
-    case StoredType::bf16:
-      return numerics::bf16_to_float(half);
-    case StoredType::f16:
-      return numerics::f16_to_float(half);
-    default:
-      break;
-  }
-  std::memcpy(&single, at, 4);
-  return single;
-}
-
 MatrixType packed_as(StoredType type) {
   switch (type) {
     case StoredType::bf16:
@@ -92,8 +54,7 @@ MatrixType packed_as(StoredType type) {
   return MatrixType::int4;
 }
 
-// The types of a plan's matrices and of its file may be told apart by this: whether a matrix of
-// such a tensor is quantised while it is read.
+// Whether a matrix of such a tensor is quantised while it is read.
 bool quantises(const Plan& plan, StoredType stored) {
   return plan.matrices != Matrices::as_stored && !holds_integers(stored);
 }
@@ -317,13 +278,20 @@ class Loader {
   }
 
   // Row `data` of a tensor, the r-th of those last read, as integers_ and scales_.
-  void make_integers(MatrixType type, const TensorPlan& tensor, const std::byte* data, uint32_t) {
+  void make_integers(MatrixType type, const TensorPlan& tensor, const std::byte* data, uint32_t r) {
+    const uint32_t groups = ceil_div(tensor.cols, group_columns(type));
+    integers_.resize(tensor.cols);
+    scales_.resize(groups);
+    if (holds_integers(tensor.type)) {
+      read_integers(tensor.type, tensor.cols, data, integers_.data());
+      std::memcpy(scales_.data(), scale_rows_.data() + r * groups * sizeof(uint16_t),
+                  groups * sizeof(uint16_t));
+      return;
+    }
     values_.resize(tensor.cols);
     for (uint32_t k = 0; k < tensor.cols; k++) {
       values_[k] = widen(tensor.type, data + k * bytes_of(tensor.type));
     }
-    integers_.resize(tensor.cols);
-    scales_.resize(ceil_div(tensor.cols, group_columns(type)));
     quantise_row(type, values_.data(), tensor.cols, integers_.data(), scales_.data());
   }
 
@@ -337,15 +305,23 @@ class Loader {
     backend_.write(to, values.data(), values.size() * sizeof(float));
   }
 
-  // Rows of a tensor into rows_, checked.
+  // Rows of a tensor into rows_, and those of its scales into scale_rows_, checked.
   void read(const TensorPlan& tensor, uint32_t first, uint32_t count) {
-    rows_.resize(count * tensor.row_bytes());
-    source_.read(tensor, first, count, rows_.data());
-    if (!clean(tensor.type, size_t(count) * tensor.cols, rows_.data())) {
-      refuse(plan_, tensor, "holds a value that is not finite");
-    }
-    done_ += double(rows_.size());
+    read(tensor, first, count, rows_);
+    if (tensor.scales) read(plan_.tensors[*tensor.scales], first, count, scale_rows_);
     control_.progress(done_);
+  }
+
+  void read(const TensorPlan& tensor, uint32_t first, uint32_t count,
+            std::vector<std::byte>& rows) {
+    rows.resize(count * tensor.row_bytes());
+    source_.read(tensor, first, count, rows.data());
+    if (!clean(tensor.type, size_t(count) * tensor.cols, rows.data())) {
+      refuse(plan_, tensor,
+             tensor.type == StoredType::int8 ? "holds the integer -128, expected -127 to 127"
+                                             : "holds a value that is not finite");
+    }
+    done_ += double(rows.size());
   }
 
   void compare(const TensorPlan& a, const TensorPlan& b) {
@@ -370,7 +346,7 @@ class Loader {
   std::vector<std::function<void()>> ties_;
   size_t bytes_ = 0;
   double done_ = 0;
-  std::vector<std::byte> tile_, rows_, other_;
+  std::vector<std::byte> tile_, rows_, scale_rows_, other_;
   std::vector<float> values_;
   std::vector<int8_t> integers_;
   std::vector<uint16_t> scales_;
@@ -403,7 +379,11 @@ uint64_t stored_bytes(const Plan& plan) {
   }
   outlet(plan.final);
   uint64_t bytes = 0;
-  for (const TensorIndex i : used) bytes += plan.tensors[i].bytes();
+  for (const TensorIndex i : used) {
+    const TensorPlan& tensor = plan.tensors[i];
+    bytes += tensor.bytes();
+    if (tensor.scales) bytes += plan.tensors[*tensor.scales].bytes();
+  }
   // The table of embeddings is read once more where a head is made of it.
   const TensorPlan& table = plan.tensors[plan.embedding];
   const auto tied = [&](const OutletPlan& p) { return p.head == plan.embedding; };

@@ -3,7 +3,7 @@ import { NviumError } from "./errors.js";
 import type { Model } from "./model.js";
 import { checkOptions, integer, invalid, type SamplingOptions } from "./sampling.js";
 import { checkTokens, type SessionOptions, type Stats } from "./session.js";
-import type { ChatMessage } from "./text/chat.js";
+import type { ChatMessage, ChatOptions } from "./text/chat.js";
 import { createStopMatcher } from "./text/stop.js";
 
 export interface GenerateOptions
@@ -13,8 +13,10 @@ export interface GenerateOptions
   readonly maxNewTokens?: number;
   /** Text that ends the generation, itself not given out; looked for across tokens. Default: none. */
   readonly stop?: string | readonly string[];
-  /** Tokens that end the generation. Default: the model's end-of-text tokens. */
+  /** Tokens that end the generation. Default: the model's end-of-text tokens; for messages, also the one that ends a turn. */
   readonly eosTokens?: readonly number[];
+  /** How messages become the prompt. Default: with what opens the assistant's turn, without tools. */
+  readonly chat?: ChatOptions;
   /** Aborting makes the iteration and `result()` reject with the signal's reason. */
   readonly signal?: AbortSignal;
 }
@@ -65,8 +67,8 @@ export function generate(
     if (begun) throw new NviumError("ERR_NVIUM_BUSY", "A generation can be iterated once.");
     begun = true;
     try {
-      const promptTokens = await encodePrompt(model, prompt);
-      const finish = yield* run(model, promptTokens, options, (result) => settle?.resolve(result));
+      const encoded = await encodePrompt(model, prompt, options);
+      const finish = yield* run(model, encoded, options, (result) => settle?.resolve(result));
       settle?.resolve(finish);
     } catch (reason) {
       settle?.reject(reason);
@@ -88,17 +90,18 @@ export function generate(
 /** Yields the chunks, returns the result; hands it to `left` when the loop over it is left early. */
 async function* run(
   model: Model,
-  promptTokens: readonly number[],
+  { promptTokens, ends: own }: EncodedPrompt,
   options: GenerateOptions,
   left: (result: GenerateResult) => void,
 ): AsyncGenerator<Chunk, GenerateResult, undefined> {
-  const { maxNewTokens = 256, stop = [], eosTokens = model.info.eosTokens } = checkOptions(options);
+  const { maxNewTokens = 256, stop = [], eosTokens = own } = checkOptions(options);
   const { seed, stream, maxPending, ...rest } = options;
   integer("maxNewTokens", maxNewTokens, 0, Number.MAX_SAFE_INTEGER);
   const ends = checkTokens(eosTokens, model.info.vocabSize, "eosTokens");
   const stopTexts = typeof stop === "string" ? [stop] : stop;
   if (!Array.isArray(stopTexts)) throw invalid("stop", "a text or a list of texts", stop);
   const stops = createStopMatcher(stopTexts);
+  const stopTokens = specialTokens(model, stopTexts);
   const session = model.createSession({
     ...(seed === undefined ? {} : { seed }),
     ...(stream === undefined ? {} : { stream }),
@@ -108,6 +111,8 @@ async function* run(
   const exits: number[] = [];
   let text = "";
   let reason: GenerateResult["finishReason"] = "length";
+  /** Whether a stop string was found, so that nothing held back is given out. */
+  let cut = false;
   /** Whether the body ended by itself: it returned or threw. */
   let ended = false;
   const finish = (finishReason: GenerateResult["finishReason"]): GenerateResult => {
@@ -119,7 +124,10 @@ async function* run(
     session.append(promptTokens);
     const count = Math.min(maxNewTokens, session.maxTokens - session.length);
     const words = model.tokenizer.stream({ skipSpecialTokens: true, after: promptTokens });
-    for await (const step of session.decode(count, { ...sampling(rest), stopTokens: ends })) {
+    for await (const step of session.decode(count, {
+      ...sampling(rest),
+      stopTokens: [...ends, ...stopTokens],
+    })) {
       tokens.push(step.token);
       exits.push(step.exit);
       const found = stops.push(words.push(step.token));
@@ -127,12 +135,14 @@ async function* run(
       yield { text: found.text, tokens: [step.token], exits: [step.exit] };
       if (found.match !== null) {
         reason = "stop";
+        cut = true;
         break;
       }
       // The loop ends by itself here.
       if (ends.includes(step.token)) reason = "eos";
+      else if (stopTokens.includes(step.token)) reason = "stop";
     }
-    if (reason !== "stop") {
+    if (!cut) {
       // What was held back: the end of a character or the beginning of a stop string that never came.
       const last = stops.push(words.end());
       const tail = last.match === null ? last.text + stops.end() : last.text;
@@ -151,18 +161,42 @@ async function* run(
 }
 
 function sampling(options: GenerateOptions) {
-  const { maxNewTokens: _, stop: __, eosTokens: ___, ...rest } = options;
+  const { maxNewTokens: _, stop: __, eosTokens: ___, chat: ____, ...rest } = options;
   return rest;
+}
+
+/** Special tokens have no text in which a stop string could be found, so those that are one are stopped at by themselves. */
+function specialTokens(model: Model, stops: readonly string[]): number[] {
+  const added = model.checkpointText.tokenizer?.added;
+  return stops.flatMap((stop) => {
+    const token = added?.get(stop);
+    return token?.special === true ? [token.id] : [];
+  });
+}
+
+interface EncodedPrompt {
+  readonly promptTokens: readonly number[];
+  /** Tokens that end the generation, where the caller names none. */
+  readonly ends: readonly number[];
 }
 
 async function encodePrompt(
   model: Model,
   prompt: string | readonly number[] | readonly ChatMessage[],
-): Promise<readonly number[]> {
-  if (typeof prompt === "string") return model.encode(prompt);
+  options: GenerateOptions,
+): Promise<EncodedPrompt> {
+  const ends = model.info.eosTokens;
+  if (typeof prompt === "string") return { promptTokens: await model.encode(prompt), ends };
   if (!Array.isArray(prompt)) throw invalid("prompt", "a text, tokens or messages", prompt);
   const [first] = prompt as readonly (number | ChatMessage)[];
-  if (first === undefined || typeof first === "number") return prompt as readonly number[];
-  const text = await model.applyChatTemplate(prompt as readonly ChatMessage[]);
-  return model.encode(text, { addSpecialTokens: false });
+  if (first === undefined || typeof first === "number") {
+    return { promptTokens: prompt as readonly number[], ends };
+  }
+  const text = await model.applyChatTemplate(prompt as readonly ChatMessage[], options.chat);
+  const { turnEnd } = await model.checkpointText.chat();
+  const promptTokens = await model.encode(text, { addSpecialTokens: false });
+  return {
+    promptTokens,
+    ends: turnEnd === null || ends.includes(turnEnd) ? ends : [...ends, turnEnd],
+  };
 }

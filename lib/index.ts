@@ -21,6 +21,7 @@ export type {
   Step,
   StepOptions,
 } from "./session.js";
-export type { ChatMessage } from "./text/chat.js";
+export type { ChatMessage, ChatOptions } from "./text/chat.js";
+export type { TextOptions } from "./text/load.js";
 export type { TextStream, TextStreamOptions } from "./text/stream.js";
 export type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";

@@ -23,21 +23,16 @@ import {
 import { abortable, createQueue, type Queue } from "./queue.js";
 import { checkOptions, flag, integer, invalid } from "./sampling.js";
 import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
-import type { ChatMessage } from "./text/chat.js";
-import { type ChatTemplate, loadChatTemplate } from "./text/chat.js";
-import {
-  type EncodeOptions,
-  type LoadedTokenizer,
-  loadTokenizer,
-  type Tokenizer,
-} from "./text/tokenizer.js";
+import type { ChatMessage, ChatOptions } from "./text/chat.js";
+import { type CheckpointText, checkTextOptions, loadText, type TextOptions } from "./text/load.js";
+import type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";
 
 export interface LoadProgress {
   readonly loadedBytes: number;
   readonly totalBytes: number;
 }
 
-export interface LoadOptions {
+export interface LoadOptions extends TextOptions {
   /** "auto" takes CUDA where this build has it and a device can be opened, else the CPU; `info.deviceReason` says why. Default "auto". */
   readonly device?: "auto" | "cpu" | "cuda";
   /** Threads that compute on the CPU, 1 to 256. Default: one for each processor the process may use. */
@@ -76,7 +71,7 @@ export interface ModelInfo {
   readonly deviceReason: string;
   readonly instructionSet: string;
   readonly threads: number;
-  /** Tokens that end a text, from config.json or else the tokenizer. */
+  /** Tokens that end a text: those given, or all that config.json, generation_config.json and the tokenizer name. */
   readonly eosTokens: readonly number[];
   /** Bytes held now: weights (and of them the table of embeddings, and matrices of integers), keys and values, deferred rows, workspace. (The kernels' own scratch memory, some MB, is not counted.) */
   readonly memory: NativeMemory;
@@ -128,8 +123,7 @@ const NO_MEMORY: NativeMemory = {
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
   readonly #engine: Engine & { disposed: boolean };
-  readonly #tokenizer: LoadedTokenizer | null;
-  readonly #chatTemplate: () => Promise<ChatTemplate>;
+  readonly #text: CheckpointText;
   #disposal: Promise<void> | undefined;
 
   /** @internal */
@@ -137,12 +131,10 @@ export class Model implements AsyncDisposable {
     checkpoint: Checkpoint,
     dtype: DType,
     nativeModel: NativeModel,
-    tokenizer: LoadedTokenizer | null,
+    text: CheckpointText,
   ) {
-    const { plan, eosTokens } = checkpoint;
-    const fallback = tokenizer?.eosToken == null ? [] : [tokenizer.eosToken];
-    this.#tokenizer = tokenizer;
-    this.#chatTemplate = () => loadChatTemplate(checkpoint);
+    const { plan } = checkpoint;
+    this.#text = text;
     const queue = createQueue();
     const sessions: Engine["sessions"] = new Set();
     const pool = (): BlockPool => createBlockPool(() => trimmer.soon());
@@ -187,7 +179,7 @@ export class Model implements AsyncDisposable {
       deviceReason: nativeModel.deviceReason,
       instructionSet: nativeModel.instructionSet,
       threads: nativeModel.threads,
-      eosTokens: eosTokens.length > 0 ? eosTokens : fallback,
+      eosTokens: text.eosTokens,
       get memory() {
         if (engine.disposed) return NO_MEMORY;
         // While a job runs the counts may be changing: then they are as of the last look.
@@ -209,7 +201,7 @@ export class Model implements AsyncDisposable {
 
   /** The checkpoint's tokenizer. Throws ERR_NVIUM_TOKENIZER where there is none. */
   get tokenizer(): Tokenizer {
-    if (this.#tokenizer !== null) return this.#tokenizer;
+    if (this.#text.tokenizer !== null) return this.#text.tokenizer;
     throw new NviumError(
       "ERR_NVIUM_TOKENIZER",
       "The checkpoint has no tokenizer.json, which text needs; tokens can be used without one.",
@@ -218,8 +210,11 @@ export class Model implements AsyncDisposable {
   }
 
   /** Messages to a prompt, by the checkpoint's chat template. Rejects with ERR_NVIUM_TOKENIZER where it has none. */
-  async applyChatTemplate(messages: readonly ChatMessage[]): Promise<string> {
-    return (await this.#chatTemplate())(messages, { addGenerationPrompt: true });
+  async applyChatTemplate(
+    messages: readonly ChatMessage[],
+    options?: ChatOptions,
+  ): Promise<string> {
+    return (await this.#text.chat()).render(messages, options);
   }
 
   /** Throws ERR_NVIUM_INVALID_ARG, ERR_NVIUM_DISPOSED. */
@@ -331,13 +326,18 @@ export class Model implements AsyncDisposable {
     await this.#engine.queue.idle();
     await this.#engine.trimmer.stop();
     this.#engine.native.dispose();
-    await this.#tokenizer?.dispose();
+    await this.#text.tokenizer?.dispose();
   }
 
   #requireLive(): void {
     if (this.#engine.disposed) {
       throw new NviumError("ERR_NVIUM_DISPOSED", "The model was disposed.");
     }
+  }
+
+  /** @internal */
+  get checkpointText(): CheckpointText {
+    return this.#text;
   }
 
   /** For tests. @internal */
@@ -376,9 +376,10 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     throw invalid("onProgress", "a function", onProgress);
   }
 
+  checkTextOptions(options);
   native(); // What stands in its way is told before files are read.
   const checkpoint = await readCheckpoint(directory, signal === undefined ? {} : { signal });
-  const { plan, tokenizerFile, tokenizerConfigFile } = checkpoint;
+  const { plan } = checkpoint;
   const integers = plan.tensors.find(({ scales }) => scales !== undefined);
   if (integers !== undefined && dtype !== "stored" && dtype !== integers.type) {
     throw new NviumError(
@@ -388,13 +389,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     );
   }
   const held = dtype === "stored" ? checkpoint.dtype : dtype;
-  const tokenizer =
-    tokenizerFile === null
-      ? null
-      : await loadTokenizer(
-          { tokenizerFile, tokenizerConfigFile, vocabSize: plan.vocabSize },
-          signal,
-        );
+  const text = await loadText({ ...checkpoint, vocabSize: plan.vocabSize }, options, signal);
   const progress = new Float64Array(1);
   const nativePlan = dtype === "stored" ? plan : { ...plan, matrices: dtype };
   try {
@@ -417,7 +412,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
         await tell();
         report.check();
         const made = nativeModel;
-        return typed(() => new Model(checkpoint, held, made, tokenizer));
+        return typed(() => new Model(checkpoint, held, made, text));
       } catch (error) {
         nativeModel?.dispose();
         report.check();
@@ -427,7 +422,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
       }
     });
   } catch (error) {
-    await tokenizer?.dispose();
+    await text.tokenizer?.dispose();
     throw error;
   }
 }

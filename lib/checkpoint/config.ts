@@ -14,7 +14,7 @@ import {
   wrongField,
 } from "./fields.js";
 import { readSmall } from "./files.js";
-import { parseJson } from "./json.js";
+import { parseJson, parsePythonJson } from "./json.js";
 import {
   MAX_CONTEXT,
   MAX_HEAD_DIM,
@@ -53,7 +53,7 @@ export async function readConfig(directory: string): Promise<LlamaConfig> {
   const file = join(directory, "config.json");
   const bytes = await readSmall(file, MAX_CONFIG);
   if (bytes === null) throw malformed(file, "is missing");
-  const config = rootFields(file, parseJson(bytes, file));
+  const config = rootFields(file, parseJson(bytes, file, parsePythonJson));
   refuseUnsupported(config);
   checkElementType(config);
 

@@ -18,14 +18,30 @@ export function decodeUtf8(bytes: Uint8Array, file: string): string {
 }
 
 /** Parses UTF-8 JSON, refusing duplicate keys, deep nesting and huge numbers of values. */
-export function parseJson(bytes: Uint8Array, file: string): unknown {
+export function parseJson(
+  bytes: Uint8Array,
+  file: string,
+  parse: (text: string) => unknown = JSON.parse,
+): unknown {
   const text = decodeUtf8(bytes, file);
   checkStructure(text, file);
   try {
-    return JSON.parse(text);
+    return parse(text);
   } catch (cause) {
     throw malformed(file, "is not valid JSON", {}, cause);
   }
+}
+
+/**
+ * JSON as Python writes it: `Infinity` is read as that, and `NaN` as a string of this name, which nothing takes for a
+ * number. So both are harmless where nobody looks, and refused where somebody does.
+ */
+export function parsePythonJson(text: string): unknown {
+  const plain = text.replace(/"(?:[^"\\]|\\.)*"|(?<![\w.])(?:Infinity|NaN)(?!\w)/g, (found) => {
+    if (found === "Infinity") return "1e999";
+    return found === "NaN" ? '"NaN"' : found;
+  });
+  return JSON.parse(plain);
 }
 
 /**

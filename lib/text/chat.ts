@@ -1,97 +1,152 @@
-import { readFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+/** From messages to a prompt, by the templates of a checkpoint. */
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { messageOf, NviumError } from "../errors.js";
-import { contentOf, isObject, readObject, tokenizerError } from "./files.js";
+import { checkOptions, flag, invalid } from "../sampling.js";
+import type { AddedToken } from "./encoder.js";
+import { isObject, readIfThere, tokenizerError } from "./files.js";
+import { compileTemplate, type Template } from "./jinja/template.js";
 
 export interface ChatMessage {
   /** Who speaks: "system", "user", "assistant", or what else the template knows. */
   readonly role: string;
-  readonly content: string;
+  /** What is said: a text, or parts or nothing where the template knows what to do with them. */
+  readonly content?: unknown;
+  /** Whatever else the template looks at, such as `tool_calls`. */
+  readonly [field: string]: unknown;
 }
 
-export interface ChatTemplateSource {
-  /** Path of `tokenizer_config.json`, null where there is none. */
-  readonly tokenizerConfigFile: string | null;
-}
-
-export interface ChatPromptOptions {
+export interface ChatOptions {
   /** End with what opens the assistant's turn. Default: true. */
   readonly addGenerationPrompt?: boolean;
+  /** Tools the model may call, as the template expects them; most take JSON schemas. Default: none. */
+  readonly tools?: readonly unknown[];
+  /** Documents the model may use, as the template expects them. Default: none. */
+  readonly documents?: readonly unknown[];
+  /** Which template, where there are several. Default: "tool_use" where there are tools and it exists, else "default". */
+  readonly template?: string;
+  /** Other variables of the template, such as `enable_thinking`. Default: none. */
+  readonly variables?: Readonly<Record<string, unknown>>;
 }
 
-/**
- * Writes messages as the model's prompt. The result has its special tokens spelled out: encode it with
- * `addSpecialTokens: false`.
- */
-export type ChatTemplate = (
-  messages: readonly ChatMessage[],
-  options?: ChatPromptOptions,
-) => string;
+export interface Chat {
+  /**
+   * Writes messages as the model's prompt. The result has its special tokens spelled out: encode it with
+   * `addSpecialTokens: false`. Throws ERR_NVIUM_TOKENIZER, ERR_NVIUM_INVALID_ARG.
+   */
+  render(messages: readonly ChatMessage[], options?: ChatOptions): string;
+  /** The special token that the template writes behind what the assistant says, null where it writes none. */
+  readonly turnEnd: number | null;
+}
 
-/**
- * Reads the chat template from tokenizer_config.json, or from `chat_template.jinja` beside it.
- *
- * @param name which template, where the file has several. Default: "default".
- */
-export async function loadChatTemplate(
-  source: ChatTemplateSource,
-  name = "default",
-): Promise<ChatTemplate> {
-  const file = source.tokenizerConfigFile;
-  const config = await readObject(file);
-  const text =
-    templateNamed(config.chat_template, name) ??
-    (file === null || name !== "default"
-      ? undefined
-      : await readIfThere(join(dirname(file), "chat_template.jinja")));
-  if (file === null || text === undefined) {
+export interface ChatSource {
+  /** Where `chat_template.jinja` and `additional_chat_templates` may be. */
+  readonly directory: string;
+  /** Texts of special tokens by their names. */
+  readonly names: Readonly<Record<string, string>>;
+  /** `chat_template` of tokenizer_config.json, as it stands: a template, or a list of `{ name, template }`. */
+  readonly field: unknown;
+  /** In place of all of them. */
+  readonly given: string | undefined;
+  readonly added: ReadonlyMap<string, AddedToken>;
+}
+
+interface Source {
+  /** Where it is from, for messages. */
+  readonly file: string;
+  readonly text: string;
+}
+
+/** Reads the templates; a file counts before the field of the same name. Rejects with ERR_NVIUM_TOKENIZER. */
+export async function loadChat(source: ChatSource): Promise<Chat> {
+  const { names, added } = source;
+  const sources = await readTemplates(source);
+  if (sources.size === 0) {
     throw new NviumError(
       "ERR_NVIUM_TOKENIZER",
-      file === null
-        ? "The checkpoint has no tokenizer_config.json, where a chat template would be"
-        : `${file}: no chat template named ${JSON.stringify(name)}`,
-      { file, field: "chat_template", expected: name },
+      `${source.directory}: no chat template, in chat_template.jinja or tokenizer_config.json`,
+      { file: null, field: "chat_template" },
     );
   }
-
-  const { Template } = await import("@huggingface/jinja");
-  const template = attempt(file, "the chat template cannot be parsed", () => new Template(text));
-  // `bos_token`, `eos_token` and whatever else the file names.
-  const tokens = Object.fromEntries(
-    Object.entries(config)
-      .filter(([key]) => key.endsWith("_token"))
-      .map(([key, value]) => [key, contentOf(value)])
-      .filter(([, content]) => content !== undefined),
-  );
-  return (messages, { addGenerationPrompt = true } = {}) => {
-    checkMessages(messages);
-    return attempt(file, "the chat template failed", () =>
-      template.render({
-        ...tokens,
-        messages,
-        add_generation_prompt: addGenerationPrompt,
-        tools: null,
-        documents: null,
-      }),
-    );
+  const compiled = new Map<string, Template>();
+  const template = (name: string) => {
+    const found = sources.get(name);
+    if (found === undefined) {
+      const there = [...sources.keys()].join(", ");
+      throw new NviumError(
+        "ERR_NVIUM_TOKENIZER",
+        `${source.directory}: no chat template named ${JSON.stringify(name)}, only ${there}`,
+        { file: source.directory, field: "chat_template", expected: name },
+      );
+    }
+    const ready =
+      compiled.get(name) ??
+      attempt(found.file, "the chat template cannot be parsed", () => compileTemplate(found.text));
+    compiled.set(name, ready);
+    return (variables: Readonly<Record<string, unknown>>) =>
+      attempt(found.file, "the chat template failed", () => ready(variables));
   };
+  const render: Chat["render"] = (messages, options = {}) => {
+    checkMessages(messages);
+    const { addGenerationPrompt, tools, documents, name, variables } = checkChat(options, sources);
+    return template(name)({
+      ...names,
+      messages,
+      tools,
+      documents,
+      add_generation_prompt: addGenerationPrompt,
+      ...variables,
+    });
+  };
+  return { render, turnEnd: turnEnd(render, added) };
 }
 
-/** A template, or a list of `{ name, template }`. */
-function templateNamed(value: unknown, name: string): string | undefined {
-  if (typeof value === "string") return name === "default" ? value : undefined;
-  if (!Array.isArray(value)) return undefined;
-  const found: unknown = value.find((entry) => isObject(entry) && entry.name === name);
-  return isObject(found) && typeof found.template === "string" ? found.template : undefined;
-}
-
-async function readIfThere(file: string): Promise<string | undefined> {
-  try {
-    return await readFile(file, "utf8");
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return undefined;
-    throw tokenizerError(file, messageOf(cause), {}, cause);
+async function readTemplates({
+  directory,
+  field,
+  given,
+}: ChatSource): Promise<Map<string, Source>> {
+  if (given !== undefined) return new Map([["default", { file: "chatTemplate", text: given }]]);
+  const found = new Map<string, Source>();
+  const file = join(directory, "tokenizer_config.json");
+  if (typeof field === "string") found.set("default", { file, text: field });
+  if (Array.isArray(field)) {
+    for (const entry of field) {
+      if (isObject(entry) && typeof entry.name === "string" && typeof entry.template === "string") {
+        found.set(entry.name, { file, text: entry.template });
+      }
+    }
   }
+  const main = join(directory, "chat_template.jinja");
+  const text = await readIfThere(main);
+  if (text !== undefined) found.set("default", { file: main, text });
+  const folder = join(directory, "additional_chat_templates");
+  for (const entry of await readdir(folder).catch(() => [])) {
+    if (!entry.endsWith(".jinja")) continue;
+    const file = join(folder, entry);
+    found.set(entry.slice(0, -".jinja".length), { file, text: await readFile(file, "utf8") });
+  }
+  return found;
+}
+
+/** What stands behind the assistant's words tells how its turn ends, whatever the configuration says. */
+function turnEnd(render: Chat["render"], added: ReadonlyMap<string, AddedToken>): number | null {
+  const words = "what the assistant says";
+  let text: string;
+  try {
+    const messages = [
+      { role: "user", content: "what the user says" },
+      { role: "assistant", content: words },
+    ];
+    text = render(messages, { addGenerationPrompt: false });
+  } catch {
+    return null;
+  }
+  const at = text.lastIndexOf(words);
+  const rest = at < 0 ? "" : text.slice(at + words.length).trimStart();
+  const ends = [...added.values()].filter((t) => t.special && rest.startsWith(t.content));
+  const [longest] = ends.sort((a, b) => b.content.length - a.content.length);
+  return longest?.id ?? null;
 }
 
 function attempt<T>(file: string, problem: string, action: () => T): T {
@@ -107,14 +162,48 @@ function attempt<T>(file: string, problem: string, action: () => T): T {
   }
 }
 
+function checkChat(options: ChatOptions, sources: ReadonlyMap<string, Source>) {
+  const {
+    addGenerationPrompt = true,
+    tools,
+    documents,
+    template,
+    variables = {},
+    ...others
+  } = checkOptions(options);
+  const [other] = Object.keys(others);
+  if (other !== undefined) {
+    throw new NviumError(
+      "ERR_NVIUM_INVALID_ARG",
+      `${other} is no option of a chat template; its own variables go in variables.`,
+      { argument: other, expected: "addGenerationPrompt, tools, documents, template, variables" },
+    );
+  }
+  flag("addGenerationPrompt", addGenerationPrompt);
+  for (const [name, list] of Object.entries({ tools, documents })) {
+    if (list !== undefined && !Array.isArray(list)) throw invalid(name, "a list", list);
+  }
+  if (template !== undefined && typeof template !== "string") {
+    throw invalid("template", "the name of a template", template);
+  }
+  if (!isObject(variables)) throw invalid("variables", "an object", variables);
+  const byDefault = tools !== undefined && sources.has("tool_use") ? "tool_use" : "default";
+  const name = template ?? byDefault;
+  return {
+    addGenerationPrompt,
+    tools: tools ?? null,
+    documents: documents ?? null,
+    name,
+    variables,
+  };
+}
+
 function checkMessages(messages: readonly ChatMessage[]): void {
-  const ok =
-    Array.isArray(messages) &&
-    messages.every((m) => typeof m?.role === "string" && typeof m.content === "string");
+  const ok = Array.isArray(messages) && messages.every((m) => typeof m?.role === "string");
   if (ok) return;
   throw new NviumError(
     "ERR_NVIUM_INVALID_ARG",
-    "The messages must be an array of { role, content }, both strings",
+    "The messages must be an array of { role, content }, role a string",
     { argument: "messages", expected: "{ role: string, content: string }[]" },
   );
 }

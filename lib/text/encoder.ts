@@ -55,7 +55,7 @@ export interface Encoder {
 export function openEncoder({ file, json: bytes, named }: EncoderSource): Encoder {
   const library = loadLibrary();
   const text = new TextDecoder().decode(bytes);
-  const json = parseObject(text, file);
+  const json = parseObject(text, file, JSON.parse);
   const { type, pieces } = readModel(json, file);
   let tokenizer: RustTokenizer;
   try {

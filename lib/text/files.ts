@@ -1,6 +1,7 @@
 /** Reading the tokenizer's JSON files. */
 
 import { readFile } from "node:fs/promises";
+import { parsePythonJson } from "../checkpoint/json.js";
 import { type ErrorDetails, messageOf, NviumError } from "../errors.js";
 
 export type JsonObject = Readonly<Record<string, unknown>>;
@@ -37,10 +38,14 @@ export async function readIfThere(file: string): Promise<string | undefined> {
   }
 }
 
-export function parseObject(text: string, file: string): JsonObject {
+export function parseObject(
+  text: string,
+  file: string,
+  parse: (text: string) => unknown = parsePythonJson,
+): JsonObject {
   let json: unknown;
   try {
-    json = JSON.parse(text);
+    json = parse(text);
   } catch (cause) {
     throw tokenizerError(file, messageOf(cause), {}, cause);
   }

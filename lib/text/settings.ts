@@ -10,6 +10,8 @@ export interface TokenizerSettings {
   readonly named: readonly NamedToken[];
   /** `clean_up_tokenization_spaces`. */
   readonly cleanUp: boolean;
+  /** `chat_template` of tokenizer_config.json, as it stands. */
+  readonly template: unknown;
 }
 
 /**
@@ -49,6 +51,7 @@ export async function readSettings(
       ...special.map((token) => namedToken(token, true, true)),
     ],
     cleanUp: settings.clean_up_tokenization_spaces === true,
+    template: config.chat_template,
   };
 }
 

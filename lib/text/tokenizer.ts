@@ -5,7 +5,7 @@ import { compileDecoder } from "./decoder.js";
 import type { AddedToken } from "./encoder.js";
 import { tokenizerError } from "./files.js";
 import { type HostedEncoder, hostEncoder } from "./host.js";
-import { directoryOf, readSettings } from "./settings.js";
+import { directoryOf, readSettings, type TokenizerSettings } from "./settings.js";
 import {
   createTextStream,
   type DecodeOptions,
@@ -22,6 +22,10 @@ export interface TokenizerSource {
   readonly tokenizerConfigFile: string | null;
   /** Tokens the model knows. */
   readonly vocabSize: number;
+  /** The content of tokenizer.json, in place of the file's. */
+  readonly content?: object | undefined;
+  /** What the files beside it say, where they have been read. */
+  readonly settings?: TokenizerSettings;
 }
 
 export interface EncodeOptions {
@@ -70,7 +74,8 @@ export async function loadTokenizer(
   source: TokenizerSource,
   signal?: AbortSignal,
 ): Promise<LoadedTokenizer> {
-  const { tokenizerFile: file, tokenizerConfigFile, vocabSize } = source;
+  const { tokenizerConfigFile, vocabSize, content } = source;
+  const file = content === undefined ? source.tokenizerFile : "the tokenizer given";
   if (file === null) {
     throw new NviumError(
       "ERR_NVIUM_TOKENIZER",
@@ -79,8 +84,8 @@ export async function loadTokenizer(
     );
   }
   const [json, settings] = await Promise.all([
-    readBytes(file),
-    readSettings(directoryOf(file), tokenizerConfigFile),
+    content === undefined ? readBytes(file) : Buffer.from(JSON.stringify(content)),
+    source.settings ?? readSettings(directoryOf(file), tokenizerConfigFile),
   ]);
   const encoder = await hostEncoder({ file, json, named: settings.named }, signal);
   const { info } = encoder;

@@ -57,6 +57,19 @@ describe("config.json", () => {
     ),
   );
 
+  it("may hold numbers as only Python writes them, where nobody looks", async () => {
+    const written = (text: string) =>
+      write(draft(), (source) => {
+        const config = JSON.stringify(source.config).slice(0, -1);
+        source.files.set("config.json", `${config}, ${text}}`);
+      });
+    const path = await written('"a": [NaN, -Infinity, Infinity], "b": "NaN, Infinity \\" NaN"');
+    expect((await readCheckpoint(path)).plan.layers).toBeGreaterThan(0);
+    for (const text of ['"partial_rotary_factor": NaN', '"rope_theta": Infinity', '"a": NaNa']) {
+      await expect(readCheckpoint(await written(text))).rejects.toThrow("config.json");
+    }
+  });
+
   it("may have exactly the most bytes allowed", async () => {
     const path = await write(draft(), (source) => {
       source.files.set("config.json", JSON.stringify(source.config).padEnd(2 ** 20));

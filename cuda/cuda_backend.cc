@@ -244,6 +244,13 @@ void CudaBackend::attend(const Attention& a) {
   check(cuda::attend(machine_, job, stream_), "attending");
 }
 
+void CudaBackend::normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
+                            float* output) {
+  const auto* on_device = reinterpret_cast<const NormRow*>(upload(rows.data(), rows.size_bytes()));
+  check(cuda::normalise(on_device, uint32_t(rows.size()), width, epsilon, output, stream_),
+        "normalising");
+}
+
 void CudaBackend::route(const Routing& r) {
   const uint32_t passes = ceil_div(r.rows, kPassRows);
   const size_t bytes = size_t(r.rows) * 2 * sizeof(float);

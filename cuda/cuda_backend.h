@@ -67,6 +67,8 @@ class CudaBackend final : public Backend {
   void embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) override;
   void project(const Projection& projection) override;
   void attend(const Attention& attention) override;
+  void normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
+                 float* output) override;
   void route(const Routing& routing) override;
   void draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) override;
   void mix(const Mixture& mixture) override;

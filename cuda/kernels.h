@@ -107,6 +107,9 @@ cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* co
 cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
                   cudaStream_t stream);
 
+cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,
+                      float* output, cudaStream_t stream);
+
 // Sets *pinned_flag to 1 if a value is not finite; it must be 0 before.
 cudaError_t find_non_finite(const Machine& machine, const float* values, size_t count,
                             uint32_t* pinned_flag, cudaStream_t stream);

@@ -43,6 +43,25 @@ __global__ void __launch_bounds__(kThreads, 1)
   if (__syncthreads_or(bad) && threadIdx.x == 0) *static_cast<volatile uint32_t*>(pinned_flag) = 1;
 }
 
+// A warp a row of `width`: lane i is accumulator i of the norm's sum, and writes elements i, i +
+// 32, … of the result. Each row is read twice, the second time from the cache.
+__global__ void __launch_bounds__(kThreads, 1)
+    normalise_kernel(const NormRow* const rows, const uint32_t count, const uint32_t width,
+                     const float epsilon, float* const output) {
+  const uint32_t row = blockIdx.x * (kThreads / kWarp) + warp_id();
+  if (row >= count) return;
+  const float* const input = rows[row].input;
+  const float* const weight = rows[row].weight;
+  float squares = 0.0f;
+  for (uint32_t i = lane_id(); i < width; i += kWarp) {
+    squares = numerics::fma(input[i], input[i], squares);
+  }
+  const float scale = numerics::norm_scale(warp_tree(squares), int(width), epsilon);
+  for (uint32_t i = lane_id(); i < width; i += kWarp) {
+    output[size_t(row) * width + i] = numerics::normalised(input[i], scale, weight[i]);
+  }
+}
+
 // log Z of one exit and row, a block each: the largest logit, then the sum in fixed point, whose
 // order cannot show.
 __global__ void __launch_bounds__(kThreads, 1)
@@ -90,12 +109,18 @@ __global__ void __launch_bounds__(kThreads, 1)
 }  // namespace
 
 cudaError_t prepare_tables() {
-  return nv::load(embed_kernel, finite_kernel, norm_kernel, mix_kernel);
+  return nv::load(embed_kernel, finite_kernel, normalise_kernel, norm_kernel, mix_kernel);
 }
 
 cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
                   cudaStream_t stream) {
   return nv::launch(embed_kernel, dim3(rows), dim3(kThreads), stream, {}, table, tokens, output);
+}
+
+cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,
+                      float* output, cudaStream_t stream) {
+  return nv::launch(normalise_kernel, dim3(ceil_div(count, kThreads / kWarp)), dim3(kThreads),
+                    stream, {}, rows, count, width, epsilon, output);
 }
 
 cudaError_t find_non_finite(const Machine& machine, const float* values, size_t count,

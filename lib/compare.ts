@@ -1,5 +1,6 @@
 /** How far one model's laws are from another's, over texts: what a quantised model differs by from the one it was made of. */
-import type { EvaluateResult, Model } from "./model.js";
+import type { EvaluateResult } from "./evaluate.js";
+import type { Model } from "./model.js";
 
 /** The models must have the same vocabulary and exits. */
 type Evaluated = Pick<Model, "info" | "evaluate">;

@@ -1,10 +1,13 @@
 /** The generation loop: text in, chunks of text out. */
+import { checkOptions, checkTokens, integer, invalid } from "./checks.js";
 import { NviumError } from "./errors.js";
-import type { Model } from "./model.js";
-import { checkOptions, integer, invalid, type SamplingOptions } from "./sampling.js";
-import { checkTokens, type SessionOptions, type Stats } from "./session.js";
+import type { SamplingOptions } from "./sampling.js";
+import type { Session, SessionOptions } from "./session.js";
+import type { Stats } from "./stats.js";
 import type { ChatMessage, ChatOptions } from "./text/chat.js";
+import type { CheckpointText } from "./text/load.js";
 import { createStopMatcher } from "./text/stop.js";
+import type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";
 
 export interface GenerateOptions
   extends SamplingOptions,
@@ -49,8 +52,18 @@ export interface Generation extends AsyncIterable<Chunk> {
   text(): Promise<string>;
 }
 
+/** What generating text needs of a model. */
+export interface TextModel {
+  readonly info: { readonly eosTokens: readonly number[]; readonly vocabSize: number };
+  readonly tokenizer: Pick<Tokenizer, "stream">;
+  encode(text: string, options?: EncodeOptions): Promise<number[]>;
+  applyChatTemplate(messages: readonly ChatMessage[], options?: ChatOptions): Promise<string>;
+  readonly checkpointText: CheckpointText;
+  createSession(options?: SessionOptions): Session;
+}
+
 export function generate(
-  model: Model,
+  model: TextModel,
   prompt: string | readonly number[] | readonly ChatMessage[],
   options: GenerateOptions,
 ): Generation {
@@ -89,7 +102,7 @@ export function generate(
 
 /** Yields the chunks, returns the result; hands it to `left` when the loop over it is left early. */
 async function* run(
-  model: Model,
+  model: TextModel,
   { promptTokens, ends: own }: EncodedPrompt,
   options: GenerateOptions,
   left: (result: GenerateResult) => void,
@@ -166,7 +179,7 @@ function sampling(options: GenerateOptions) {
 }
 
 /** Special tokens have no text in which a stop string could be found, so those that are one are stopped at by themselves. */
-function specialTokens(model: Model, stops: readonly string[]): number[] {
+function specialTokens(model: TextModel, stops: readonly string[]): number[] {
   const added = model.checkpointText.tokenizer?.added;
   return stops.flatMap((stop) => {
     const token = added?.get(stop);
@@ -181,7 +194,7 @@ interface EncodedPrompt {
 }
 
 async function encodePrompt(
-  model: Model,
+  model: TextModel,
   prompt: string | readonly number[] | readonly ChatMessage[],
   options: GenerateOptions,
 ): Promise<EncodedPrompt> {

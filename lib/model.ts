@@ -1,28 +1,15 @@
-import { type BlockPool, createBlockPool } from "./cache/pool.js";
-import {
-  commit,
-  createSequence,
-  describe,
-  type Pools,
-  release,
-  reserve,
-} from "./cache/sequence.js";
-import { createTrimmer, type Trimmer } from "./cache/trim.js";
+import { abortable } from "./abort.js";
+import type { BlockMemoryOptions } from "./cache/memory.js";
 import { readCheckpoint } from "./checkpoint/checkpoint.js";
-import type { Checkpoint, DType, ModelPlan } from "./checkpoint/plan.js";
+import type { Checkpoint, DType } from "./checkpoint/plan.js";
+import { checkOptions, checkSignal, flag, integer, invalid, optionalFunction } from "./checks.js";
+import type { ModelCore } from "./core.js";
 import { NviumError } from "./errors.js";
+import { type EvaluateOptions, type EvaluateResult, evaluate } from "./evaluate.js";
 import { type GenerateOptions, type Generation, generate } from "./generate.js";
-import {
-  fromNative,
-  type NativeFailure,
-  type NativeMemory,
-  type NativeModel,
-  native,
-  typed,
-} from "./native.js";
-import { abortable, createQueue, type Queue } from "./queue.js";
-import { checkOptions, flag, integer, invalid } from "./sampling.js";
-import { checkSignal, checkTokens, Session, type SessionOptions } from "./session.js";
+import { type NativeMemory, type NativeModel, native, typed } from "./native.js";
+import { createScheduler } from "./scheduler.js";
+import { openSession, type Session, type SessionOptions } from "./session.js";
 import type { ChatMessage, ChatOptions } from "./text/chat.js";
 import { type CheckpointText, checkTextOptions, loadText, type TextOptions } from "./text/load.js";
 import type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";
@@ -47,10 +34,34 @@ export interface LoadOptions extends TextOptions {
    * one: `nvium compare` tells how near. They run on the CPU. Default "stored".
    */
   readonly dtype?: "stored" | "int8" | "int4";
+  /**
+   * Bytes that keys, values and deferred rows of all sequences may take. Who finds none left waits; where nobody can go on,
+   * blocks of idle sessions and then of the youngest request are taken, and computed again later. Default: half of the
+   * memory that is available when the weights have been read. At least 1.
+   */
+  readonly cacheBytes?: number;
+  /**
+   * Share of `cacheBytes`, 0 to 1, that what ended sequences have computed may take until it is wanted; 0 keeps nothing.
+   * Default 0.25: a few long texts, and most of what the model may take stays for those that run.
+   */
+  readonly prefixShare?: number;
   /** Called now and then while weights are read, and once at the end. What it throws ends the load, which rejects with it. */
   readonly onProgress?: (progress: LoadProgress) => void;
   /** Aborting makes the promise reject with the signal's reason; nothing stays in memory. */
   readonly signal?: AbortSignal;
+}
+
+/**
+ * Bytes: what the device holds for weights (and of them for the table of embeddings, and for matrices of integers), keys and
+ * values, deferred rows and workspace; and what is in use.
+ */
+export interface ModelMemory extends NativeMemory {
+  /** Keys, values and deferred rows of sequences and of the prefix cache. */
+  readonly used: number;
+  /** Of those, what only the prefix cache is sure to hold. */
+  readonly cached: number;
+  /** What `used` may come to: `cacheBytes`. */
+  readonly limit: number;
 }
 
 export interface ModelInfo {
@@ -73,56 +84,16 @@ export interface ModelInfo {
   readonly threads: number;
   /** Tokens that end a text: those given, or all that config.json, generation_config.json and the tokenizer name. */
   readonly eosTokens: readonly number[];
-  /** Bytes held now: weights (and of them the table of embeddings, and matrices of integers), keys and values, deferred rows, workspace. (The kernels' own scratch memory, some MB, is not counted.) */
-  readonly memory: NativeMemory;
+  /** Bytes held now. (The kernels' own scratch memory, some MB, is not counted.) */
+  readonly memory: ModelMemory;
+  /** Calls that wait for memory. */
+  readonly waiting: number;
 }
-
-export interface EvaluateOptions {
-  /** Give `exitLogits`. Default false. */
-  readonly exitLogits?: boolean;
-  /** Give `mixtureLogProbs`. Default false. */
-  readonly mixture?: boolean;
-  readonly signal?: AbortSignal;
-}
-
-/** The laws after each of T tokens: N exits, a vocabulary of V. */
-export interface EvaluateResult {
-  /** [T * N]: p_k, the probability that the token after position t leaves at exit k. */
-  readonly exitProbs: Float32Array;
-  /** [N * T * V]: logits of each exit. */
-  readonly exitLogits?: Float32Array;
-  /** [T * V]: log of the mixture. */
-  readonly mixtureLogProbs?: Float32Array;
-}
-
-/** What sessions need of their model. @internal */
-export interface Engine {
-  readonly native: NativeModel;
-  readonly plan: ModelPlan;
-  readonly segments: number;
-  readonly pools: Pools;
-  /** Gives memory back. */
-  readonly trimmer: Trimmer;
-  /** One job of a model at a time. */
-  readonly queue: Queue;
-  /** Those that are neither disposed nor forgotten. */
-  readonly sessions: Set<WeakRef<Session>>;
-  readonly disposed: boolean;
-}
-
-const NO_MEMORY: NativeMemory = {
-  weights: 0,
-  embedding: 0,
-  integers: 0,
-  cache: 0,
-  boundary: 0,
-  workspace: 0,
-};
 
 /** A checkpoint opened on a device. */
 export class Model implements AsyncDisposable {
   readonly info: ModelInfo;
-  readonly #engine: Engine & { disposed: boolean };
+  readonly #core: ModelCore & { disposed: boolean };
   readonly #text: CheckpointText;
   #disposal: Promise<void> | undefined;
 
@@ -132,41 +103,14 @@ export class Model implements AsyncDisposable {
     dtype: DType,
     nativeModel: NativeModel,
     text: CheckpointText,
+    { limit, prefixLimit }: BlockMemoryOptions,
   ) {
     const { plan } = checkpoint;
     this.#text = text;
-    const queue = createQueue();
-    const sessions: Engine["sessions"] = new Set();
-    const pool = (): BlockPool => createBlockPool(() => trimmer.soon());
-    const pools = { cache: pool(), boundary: pool() };
-    const trimmer = createTrimmer({
-      get busy() {
-        return queue.busy;
-      },
-      get used() {
-        return pools.cache.used;
-      },
-      get changes() {
-        return pools.cache.changes + pools.boundary.changes;
-      },
-      async trim() {
-        const lengths = [...sessions].map((session) => session.deref()?.length ?? 0);
-        const positions = Math.max(0, ...lengths);
-        await nativeModel.trim(pools.cache.occupied(), pools.boundary.occupied(), positions);
-      },
-    });
-    this.#engine = {
-      native: nativeModel,
-      plan,
-      segments: plan.exits.length + 1,
-      pools,
-      trimmer,
-      queue,
-      sessions,
-      disposed: false,
-    };
-    const engine = this.#engine;
-    let memory = nativeModel.memory();
+    const segments = plan.exits.length + 1;
+    const scheduler = createScheduler(nativeModel, segments, { limit, prefixLimit });
+    const core = { native: nativeModel, plan, segments, scheduler, disposed: false };
+    this.#core = core;
     this.info = {
       layers: plan.layers,
       exits: [...plan.exits.map((exit) => exit.afterLayer), plan.layers],
@@ -181,10 +125,12 @@ export class Model implements AsyncDisposable {
       threads: nativeModel.threads,
       eosTokens: text.eosTokens,
       get memory() {
-        if (engine.disposed) return NO_MEMORY;
-        // While a job runs the counts may be changing: then they are as of the last look.
-        if (!engine.queue.busy) memory = typed(() => nativeModel.memory());
-        return memory;
+        if (core.disposed) return NO_MEMORY;
+        const { used, prefixes, limit } = scheduler.memory;
+        return { ...typed(() => nativeModel.memory()), used, cached: prefixes.bytes, limit };
+      },
+      get waiting() {
+        return scheduler.waitingForMemory;
       },
     };
   }
@@ -220,7 +166,7 @@ export class Model implements AsyncDisposable {
   /** Throws ERR_NVIUM_INVALID_ARG, ERR_NVIUM_DISPOSED. */
   createSession(options: SessionOptions = {}): Session {
     this.#requireLive();
-    return new Session(this.#engine, options);
+    return openSession(this.#core, options);
   }
 
   /**
@@ -242,63 +188,7 @@ export class Model implements AsyncDisposable {
    */
   async evaluate(tokens: Iterable<number>, options: EvaluateOptions = {}): Promise<EvaluateResult> {
     this.#requireLive();
-    const { plan, pools, queue, segments, trimmer } = this.#engine;
-    const { exitLogits: wantsLogits = false, mixture = false } = checkOptions(options);
-    flag("exitLogits", wantsLogits);
-    flag("mixture", mixture);
-    const signal = checkSignal(options.signal);
-    const list = checkTokens(tokens, plan.vocabSize);
-    if (list.length > plan.contextLength) {
-      throw new NviumError(
-        "ERR_NVIUM_CONTEXT_FULL",
-        `${list.length} tokens are more than the context of ${plan.contextLength}.`,
-        { limit: plan.contextLength, needed: list.length },
-      );
-    }
-    const size = list.length * plan.vocabSize;
-    const exitProbs = floats(list.length * segments);
-    const exitLogits = wantsLogits ? floats(size * segments) : null;
-    const mixtureLogProbs = mixture ? floats(size) : null;
-    if (list.length > 0) {
-      await queue.run(() => {
-        this.#requireLive();
-        return abortable(signal, async (abort) => {
-          const state = createSequence(segments);
-          for (const token of list) {
-            state.tokens.push(token);
-            state.generated.push(0);
-          }
-          const reservation = reserve(state, pools, list.length);
-          let error: NativeFailure | null;
-          try {
-            const call = {
-              sequences: [describe(state, reservation, 0n, 0)],
-              cacheBlocks: pools.cache.size,
-              boundaryBlocks: pools.boundary.size,
-              fresh: new Uint32Array(reservation.fresh),
-              positions: reservation.end,
-              control: { abort },
-              exitProbs,
-              exitLogits,
-              mixtureLogProbs,
-            };
-            ({ error } = await typed(() => this.#engine.native.evaluate(call)));
-          } finally {
-            commit(state, pools, reservation, state.frontiers);
-            release(state, pools);
-          }
-          if (error !== null) {
-            await trimmer.now();
-            throw fromNative(error, signal);
-          }
-        });
-      });
-    }
-    return {
-      exitProbs,
-      ...(exitLogits === null ? {} : { exitLogits }),
-      ...(mixtureLogProbs === null ? {} : { mixtureLogProbs }),
-    };
+    return evaluate(this.#core, tokens, options);
   }
 
   /**
@@ -307,7 +197,7 @@ export class Model implements AsyncDisposable {
    */
   async trim(): Promise<void> {
     this.#requireLive();
-    await this.#engine.queue.run(() => this.#engine.trimmer.now());
+    await this.#core.scheduler.memory.trim();
   }
 
   /** Disposes the sessions, waits for the job in flight and frees the memory. */
@@ -321,16 +211,16 @@ export class Model implements AsyncDisposable {
   }
 
   async #dispose(): Promise<void> {
-    this.#engine.disposed = true;
-    await Promise.all([...this.#engine.sessions].map((session) => session.deref()?.dispose()));
-    await this.#engine.queue.idle();
-    await this.#engine.trimmer.stop();
-    this.#engine.native.dispose();
+    const { native, scheduler } = this.#core;
+    this.#core.disposed = true;
+    await Promise.all([...scheduler.sequences].map((sequence) => scheduler.close(sequence)));
+    await scheduler.memory.stop();
+    native.dispose();
     await this.#text.tokenizer?.dispose();
   }
 
   #requireLive(): void {
-    if (this.#engine.disposed) {
+    if (this.#core.disposed) {
       throw new NviumError("ERR_NVIUM_DISPOSED", "The model was disposed.");
     }
   }
@@ -341,9 +231,28 @@ export class Model implements AsyncDisposable {
   }
 
   /** For tests. @internal */
-  get engine(): Engine {
-    return this.#engine;
+  get core(): ModelCore {
+    return this.#core;
   }
+}
+
+const NO_MEMORY: ModelMemory = {
+  weights: 0,
+  embedding: 0,
+  integers: 0,
+  cache: 0,
+  boundary: 0,
+  workspace: 0,
+  used: 0,
+  cached: 0,
+  limit: 0,
+};
+
+/** Half of what is there for blocks: of the device's memory, or of what this process may still take. */
+function defaultCacheBytes(model: NativeModel): number {
+  if (model.device === "cpu") return Math.floor(process.availableMemory() / 2);
+  const [first] = native().cuda().devices;
+  return Math.floor(Math.max((first?.memory ?? 0) - model.memory().weights, 0) / 2);
 }
 
 /**
@@ -358,6 +267,8 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     placeThreads = true,
     instructionSet = "",
     dtype = "stored",
+    cacheBytes,
+    prefixShare = 0.25,
     onProgress,
   } = checkOptions(options);
   const signal = checkSignal(options.signal);
@@ -372,9 +283,11 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
   if (dtype !== "stored" && dtype !== "int8" && dtype !== "int4") {
     throw invalid("dtype", '"stored", "int8" or "int4"', dtype);
   }
-  if (onProgress !== undefined && typeof onProgress !== "function") {
-    throw invalid("onProgress", "a function", onProgress);
+  if (cacheBytes !== undefined) integer("cacheBytes", cacheBytes, 1, Number.MAX_SAFE_INTEGER);
+  if (typeof prefixShare !== "number" || !(prefixShare >= 0 && prefixShare <= 1)) {
+    throw invalid("prefixShare", "a number from 0 to 1", prefixShare);
   }
+  optionalFunction("onProgress", onProgress);
 
   checkTextOptions(options);
   native(); // What stands in its way is told before files are read.
@@ -412,7 +325,9 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
         await tell();
         report.check();
         const made = nativeModel;
-        return typed(() => new Model(checkpoint, held, made, text));
+        const limit = cacheBytes ?? defaultCacheBytes(made);
+        const blocks = { limit, prefixLimit: limit * prefixShare };
+        return typed(() => new Model(checkpoint, held, made, text, blocks));
       } catch (error) {
         nativeModel?.dispose();
         report.check();
@@ -447,14 +362,4 @@ function reporter(onProgress: LoadOptions["onProgress"], stop: () => void) {
       if (thrown !== undefined) throw thrown.error;
     },
   };
-}
-
-function floats(count: number): Float32Array<ArrayBuffer> {
-  try {
-    return new Float32Array(count);
-  } catch (cause) {
-    const needed = count * 4;
-    const message = `Could not allocate ${needed} bytes for the result.`;
-    throw new NviumError("ERR_NVIUM_OUT_OF_MEMORY", message, { needed }, cause);
-  }
 }

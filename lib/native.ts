@@ -3,10 +3,10 @@ import { loadBinding } from "./binding.js";
 import type { ModelPlan } from "./checkpoint/plan.js";
 import { NviumError } from "./errors.js";
 
-/** Shared words a job watches: `abort[0] !== 0` stops it between chunks of work. */
+/** Shared words a load watches: `abort[0] !== 0` stops it between chunks of work. */
 export interface NativeControl {
   readonly abort: Int32Array<ArrayBuffer>;
-  /** Bytes read so far. Written while a model loads. */
+  /** Bytes read so far. */
   readonly progress?: Float64Array<ArrayBuffer>;
 }
 
@@ -36,51 +36,63 @@ export interface NativeSequence {
   readonly generated: Uint8Array;
   readonly frontiers: Uint32Array;
   readonly cache: NativeBlockTable;
+  /** Blocks of `cache` that were free before: they are zeroed. */
+  readonly fresh: Uint32Array;
   /** One a boundary, N - 1. */
   readonly boundary: readonly NativeBlockTable[];
   readonly seed: bigint;
   readonly stream: number;
 }
 
-/** What must exist before a call computes. */
-export interface NativeReservation {
-  /** The numbers of each pool's blocks are below it. Those that the sequences name are made; a call that fails here makes none. */
-  readonly cacheBlocks: number;
-  readonly boundaryBlocks: number;
-  /** Cache blocks newly taken from the pool: zeroed. */
-  readonly fresh: Uint32Array;
-  /** Positions the rotary table covers. */
-  readonly positions: number;
-}
-
-export interface NativeStepOptions {
+/** How a position decides where its token leaves and which one it is; see native/model/request.h. */
+export interface NativeLaw {
   readonly temperature: number;
+  /** 0: all. */
   readonly topK: number;
   readonly routerTemperature: number;
+}
+
+/** What a call is asked to do for one sequence. */
+export interface NativeRequest extends NativeSequence {
+  readonly law: NativeLaw;
   /** 0xffffffff: no bound. */
   readonly maxPending: number;
   /** -1: none. */
   readonly force: number;
-}
-
-export interface NativeCall extends NativeReservation {
-  readonly sequences: readonly NativeSequence[];
-  readonly control: NativeControl;
-}
-
-export interface NativeStepCall extends NativeCall {
-  /** One a sequence. */
-  readonly options: readonly NativeStepOptions[];
-  /** Steps at the most; the blocks for all of them are reserved. */
+  /** Tokens at the most, for all of which blocks are reserved; 0: every segment up to the last token but one. */
   readonly count: number;
-  /** No further step begins after this many milliseconds. */
-  readonly budget: number;
-  /** A sequence that appends one of these takes no further step. */
+  /** Tokens the sequence may hold. */
+  readonly capacity: number;
   readonly stopTokens: Uint32Array;
+  /** Stops this request alone, between passes, once it is not 0. */
+  readonly abort: Int32Array<ArrayBuffer>;
+  /** As the call before left it; 1 at first. */
+  readonly remaining: number;
 }
 
-/** Numbers a step in `NativeResult.steps`: token, drawn, exit, layersRun, pending. */
-export const STEP_FIELDS = 5;
+export interface NativeCall {
+  readonly requests: readonly NativeRequest[];
+  /** The numbers of each pool's blocks are below it. Those that the sequences name are made. */
+  readonly cacheBlocks: number;
+  readonly boundaryBlocks: number;
+  /** Rows of prompts a step takes through the model beside rows that decode. */
+  readonly promptRows: number;
+  /** No step begins after this many milliseconds. */
+  readonly budget: number;
+}
+
+/** Why a request goes no further in its call. "none": the call failed before it began. */
+export type NativeStop =
+  | "none"
+  | "count"
+  | "token"
+  | "capacity"
+  | "deadline"
+  | "aborted"
+  | "failed";
+
+/** Numbers a step in `NativeOutcome.steps`: token, drawn, exit, layersRun, pending, layerPasses, layerRows, weightBytes. */
+export const STEP_FIELDS = 8;
 
 export interface NativeFailure {
   readonly aborted: boolean;
@@ -89,19 +101,30 @@ export interface NativeFailure {
   readonly details: Readonly<Record<string, string | number>>;
 }
 
+/** What was computed for a sequence: its share of what its passes read, and its own rows. */
 export interface NativeWork {
   readonly layerPasses: number;
   readonly layerRows: number;
   readonly weightBytes: number;
 }
 
-/** What happened, also when it ended in an error: the frontiers and steps that stand. */
-export interface NativeResult {
-  /** One a sequence. */
-  readonly frontiers: readonly Uint32Array[];
-  /** One a sequence, STEP_FIELDS numbers a step. */
-  readonly steps: readonly Uint32Array[];
+/** What became of a request, however it ended: the frontiers and steps that stand. */
+export interface NativeOutcome {
+  readonly stop: NativeStop;
+  readonly frontiers: Uint32Array;
+  readonly remaining: number;
+  /** STEP_FIELDS numbers a step. */
+  readonly steps: Float64Array;
+  /** Since the last step. */
   readonly work: NativeWork;
+  /** What this request alone failed by. */
+  readonly error: NativeFailure | null;
+}
+
+export interface NativeResult {
+  /** One a request. */
+  readonly requests: readonly NativeOutcome[];
+  /** What no single request is to blame for. */
   readonly error: NativeFailure | null;
 }
 
@@ -117,6 +140,12 @@ export interface NativeEvaluateCall extends NativeCall {
 /** A plan, and what the matrices of layers, adapters and heads are quantised to while they are read, if to anything. */
 export interface NativePlan extends ModelPlan {
   readonly matrices?: "int8" | "int4";
+}
+
+/** Bytes of a block of each pool. */
+export interface NativeBlockBytes {
+  readonly cache: number;
+  readonly boundary: number;
 }
 
 export interface NativeMemory {
@@ -136,11 +165,11 @@ export interface NativeModel {
   readonly instructionSet: string;
   readonly threads: number;
   memory(): NativeMemory;
-  /** One job at a time, on a thread of the model's own; a second waits for the first. */
-  step(call: NativeStepCall): Promise<NativeResult>;
-  stepSync(call: NativeStepCall): NativeResult;
-  flush(call: NativeCall): Promise<NativeResult>;
-  /** Fills the arrays of the call. */
+  blockBytes(): NativeBlockBytes;
+  /** One call at a time, on a thread of the model's own; a second waits for the first. */
+  run(call: NativeCall): Promise<NativeResult>;
+  runSync(call: NativeCall): NativeResult;
+  /** Fills the arrays of the call, for its one request. */
   evaluate(call: NativeEvaluateCall): Promise<NativeResult>;
   /**
    * Gives back memory without used blocks: `used[b]` is 0 where block b is free, as all are behind its end; and of a rotary

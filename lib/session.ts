@@ -1,35 +1,28 @@
+import { evict, fork, type SequenceState, truncate } from "./cache/sequence.js";
 import {
-  commit,
-  createSequence,
-  describe,
-  fork,
-  type Reservation,
-  release,
-  reserve,
-  type SequenceState,
-  truncate,
-} from "./cache/sequence.js";
-import { NviumError } from "./errors.js";
-import type { Engine } from "./model.js";
-import {
-  fromNative,
-  type NativeCall,
-  type NativeResult,
-  type NativeStepCall,
-  STEP_FIELDS,
-} from "./native.js";
-import { abortable, createQueue } from "./queue.js";
-import {
-  checkIterable,
   checkOptions,
+  checkSeed,
+  checkSignal,
+  checkTokens,
   flag,
   integer,
   invalid,
-  nativeOptions,
-  type SamplingOptions,
+  optionalFunction,
   UNBOUNDED,
-} from "./sampling.js";
-import { isSignal } from "./signal.js";
+} from "./checks.js";
+import type { ModelCore } from "./core.js";
+import { NviumError } from "./errors.js";
+import { checkLaw, type SamplingOptions } from "./sampling.js";
+import {
+  type Answer,
+  type Ask,
+  type DrawnStep,
+  disposed,
+  requireRoom,
+  type Scheduler,
+  type Sequence,
+} from "./scheduler.js";
+import { createCounter, type Stats } from "./stats.js";
 
 export interface SessionOptions {
   /**
@@ -49,6 +42,10 @@ export interface SessionOptions {
    * segment at every step; Infinity sets no bound. Default 15.
    */
   readonly maxPending?: number;
+  /** Take over what earlier sequences have computed of the same text, and leave behind what this one has. Default true. */
+  readonly prefixCache?: boolean;
+  /** Only sequences with the same salt share prefixes, so that nobody learns of others' texts by how fast theirs begins. Default "". */
+  readonly cacheSalt?: string;
 }
 
 export interface StepOptions extends SamplingOptions {
@@ -83,132 +80,121 @@ export interface Step {
   readonly drawn?: number;
 }
 
-export interface Stats {
-  /** Tokens appended by steps. */
-  readonly tokens: number;
-  /** How many of them left at exit 1 … N. */
-  readonly exits: readonly number[];
-  /** Times one layer's weights were read, prompt included. */
-  readonly layerPasses: number;
-  /** Bytes of weights read: layers, routers, adapters and heads. */
-  readonly weightBytes: number;
-  /** Rows computed, counted once a layer. */
-  readonly rowsRun: number;
-  /** Rows that wait before a segment now, counted once a layer of every segment they have not run through. */
-  readonly rowsNeverRun: number;
-}
-
-/** Most tokens one native call draws, and the time in milliseconds after which it begins no further step. */
-const DECODE_TOKENS = 32;
-const DECODE_BUDGET = 16;
-
 /** Gives back the blocks of sessions that were forgotten without `dispose`. */
 const forgotten = new FinalizationRegistry(
-  ({ engine, state, self }: { engine: Engine; state: SequenceState; self: WeakRef<Session> }) => {
-    release(state, engine.pools);
-    engine.sessions.delete(self);
-  },
+  ({ scheduler, sequence }: { scheduler: Scheduler; sequence: Sequence }) =>
+    void scheduler.close(sequence),
 );
+
+const EXACT = checkLaw({}, UNBOUNDED);
+const NO_TOKENS = new Uint32Array();
+
+/** Options of a session, checked. */
+interface Settings {
+  readonly seed: bigint;
+  readonly stream: number;
+  readonly maxTokens: number;
+  readonly maxPending: number;
+  /** Null: no prefix is taken over or left. */
+  readonly salt: string | null;
+}
+
+function checkSession(options: SessionOptions, contextLength: number): Settings {
+  const { extendContext = false, maxPending = 15, prefixCache = true } = checkOptions(options);
+  const { stream = 0, maxTokens = contextLength, cacheSalt = "" } = options;
+  const most = flag("extendContext", extendContext) ? 2 ** 24 : contextLength;
+  if (typeof cacheSalt !== "string") throw invalid("cacheSalt", "a string", cacheSalt);
+  return {
+    seed: checkSeed(options.seed),
+    stream: integer("stream", stream, 0, UNBOUNDED),
+    maxTokens: integer("maxTokens", maxTokens, 1, most),
+    maxPending:
+      maxPending === Number.POSITIVE_INFINITY
+        ? UNBOUNDED
+        : integer("maxPending", maxPending, 0, UNBOUNDED - 1),
+    salt: flag("prefixCache", prefixCache) ? cacheSalt : null,
+  };
+}
 
 /** One sequence: its tokens, its keys and values, its deferred rows. Made by `model.createSession()`. */
 export class Session implements AsyncDisposable {
-  readonly #engine: Engine;
-  readonly #queue = createQueue();
-  readonly #maxTokens: number;
-  readonly #maxPending: number;
-  readonly #seed: bigint;
-  #stream: number;
-  readonly #state: SequenceState;
-  readonly #self = new WeakRef(this);
-  #disposed: Promise<void> | undefined;
-  /** While an iterator of `decode` owns the session: how many tokens it shows. */
-  #shown: number | undefined;
-  #counts: { exits: number[]; layerPasses: number; weightBytes: number; rowsRun: number };
+  readonly #core: ModelCore;
+  readonly #settings: Settings;
+  readonly #sequence: Sequence;
+  readonly #counter;
+  /** Tokens there are for a caller: those drawn ahead by `decode` are not handed out yet. */
+  #length: number;
+  /** An iterator of `decode` owns the session. */
+  #owned = false;
+  /** A call has been made: what was computed is no longer only what was taken over. */
+  #begun: boolean;
+  #disposal: Promise<void> | undefined;
 
   /** @internal */
-  constructor(engine: Engine, options: SessionOptions, parent?: SequenceState) {
-    const { seed, stream = 0, extendContext = false, maxPending = 15 } = checkOptions(options);
-    const context = engine.plan.contextLength;
-    const { maxTokens = context } = options;
-    this.#engine = engine;
-    this.#seed = checkSeed(seed);
-    this.#stream = integer("stream", stream, 0, UNBOUNDED);
-    const most = flag("extendContext", extendContext) ? 2 ** 24 : context;
-    this.#maxTokens = integer("maxTokens", maxTokens, 1, most);
-    this.#maxPending =
-      maxPending === Number.POSITIVE_INFINITY
-        ? UNBOUNDED
-        : integer("maxPending", maxPending, 0, UNBOUNDED - 1);
-    this.#state = parent ? fork(parent, engine.pools) : createSequence(engine.segments);
-    this.#counts = {
-      exits: new Array<number>(engine.segments).fill(0),
-      layerPasses: 0,
-      weightBytes: 0,
-      rowsRun: 0,
-    };
-    const self = this.#self;
-    engine.sessions.add(self);
-    forgotten.register(this, { engine, state: this.#state, self }, this);
+  constructor(core: ModelCore, settings: Settings, state?: SequenceState) {
+    const { scheduler } = core;
+    this.#core = core;
+    this.#settings = settings;
+    this.#sequence = scheduler.open(settings, state);
+    this.#length = this.#sequence.state.tokens.length;
+    this.#begun = state !== undefined;
+    this.#counter = createCounter(core.plan);
+    forgotten.register(this, { scheduler, sequence: this.#sequence }, this);
   }
 
   /** Tokens there are. */
   get length(): number {
-    return this.#shown ?? this.#state.tokens.length;
+    return Math.min(this.#length, this.state.tokens.length);
   }
 
   /** A copy of the tokens. */
   get tokens(): number[] {
-    return this.#state.tokens.slice(0, this.length);
+    return this.state.tokens.slice(0, this.length);
   }
 
   /** f_1 … f_N: positions each segment has processed. */
   get frontiers(): number[] {
     const last = Math.max(this.length - 1, 0);
-    return this.#state.frontiers.map((f) => Math.min(f, last));
+    return this.state.frontiers.map((f) => Math.min(f, last));
   }
 
   get seed(): bigint {
-    return this.#seed;
+    return this.#settings.seed;
   }
 
   get stream(): number {
-    return this.#stream;
+    return this.#sequence.stream;
   }
 
   get maxTokens(): number {
-    return this.#maxTokens;
+    return this.#settings.maxTokens;
   }
 
   stats(): Stats {
-    const { frontiers } = this;
-    const { plan } = this.#engine;
-    let waiting = 0;
-    for (let m = 1; m < frontiers.length; m++) {
-      const begin = plan.exits[m - 1]?.afterLayer ?? 0;
-      const end = plan.exits[m]?.afterLayer ?? plan.layers;
-      waiting += ((frontiers[0] ?? 0) - (frontiers[m] ?? 0)) * (end - begin);
-    }
-    const { exits, ...rest } = this.#counts;
-    return {
-      tokens: exits.reduce((sum, count) => sum + count, 0),
-      exits: [...exits],
-      ...rest,
-      rowsNeverRun: waiting,
-    };
+    return this.#counter.stats(this.frontiers);
   }
 
   /**
-   * Adds tokens behind those there are; they are computed when a step or `flush` needs them.
+   * Adds tokens behind those there are; they are computed when a step or `flush` needs them. Before the first call, what
+   * earlier sequences have computed of the same text is taken over.
    * Throws ERR_NVIUM_INVALID_ARG, ERR_NVIUM_CONTEXT_FULL (nothing is added), ERR_NVIUM_BUSY, ERR_NVIUM_DISPOSED.
    */
   append(tokens: Iterable<number>): void {
     this.#requireIdle();
-    const list = checkTokens(tokens, this.#engine.plan.vocabSize);
-    this.#requireRoom(list.length);
+    const { state } = this;
+    const { salt, maxTokens } = this.#settings;
+    const list = checkTokens(tokens, this.#core.plan.vocabSize);
+    requireRoom(state, maxTokens, list.length);
+    const fresh = !this.#begun || state.frontiers[0] === 0;
     for (const token of list) {
-      this.#state.tokens.push(token);
-      this.#state.generated.push(0);
+      state.tokens.push(token);
+      state.generated.push(0);
     }
+    this.#length = state.tokens.length;
+    if (!fresh || salt === null) return;
+    const { pools, prefixes } = this.#core.scheduler.memory;
+    evict(state, pools);
+    this.#counter.cachedTokens = prefixes.takeOver(state, salt);
   }
 
   /**
@@ -218,36 +204,17 @@ export class Session implements AsyncDisposable {
    */
   async step(options: StepOptions = {}): Promise<Step> {
     this.#requireOwnership();
-    const { signal, native } = this.#checkStep(options);
-    return this.#queue.run(async () => {
-      const { steps, error } = await this.#steps(native, 1, [], signal);
-      const [step] = steps;
-      if (step === undefined) throw error;
-      return step;
-    });
+    return this.#taken(await this.#submit(this.#checkStep(options, 1)));
   }
 
   /** `step` on the calling thread, for workers and benchmarks. Throws what `step` rejects with, and ERR_NVIUM_BUSY while any job of the model runs. */
   stepSync(options: StepOptions = {}): Step {
     this.#requireIdle();
-    const { signal, native } = this.#checkStep(options);
-    const { queue, sessions } = this.#engine;
-    const working = [...sessions].some((reference) => {
-      const session = reference.deref();
-      return session === undefined ? false : session.#queue.busy;
-    });
-    if (queue.busy || working) throw busy("a job of the model runs");
-    signal?.throwIfAborted();
-    this.#requireToken();
-    this.#requireRoom(1);
-    const reservation = reserve(this.#state, this.#engine.pools, this.#state.tokens.length);
-    const result = this.#attempt(reservation, () =>
-      this.#engine.native.stepSync(this.#stepCall(reservation, native, 1, [], new Int32Array(1))),
-    );
-    const { steps, error } = this.#accept(reservation, result, signal);
-    const [step] = steps;
-    if (step === undefined) throw error;
-    return step;
+    const ask = this.#checkStep(options, 1);
+    const { scheduler } = this.#core;
+    if (!scheduler.idle) throw busy("a job of the model runs");
+    this.#begun = true;
+    return this.#taken(scheduler.runSync(this.#sequence, ask));
   }
 
   /**
@@ -259,54 +226,43 @@ export class Session implements AsyncDisposable {
   decode(count: number, options: DecodeOptions = {}): AsyncGenerator<Step, void, undefined> {
     const { stopTokens = [], force, ...rest } = checkOptions(options);
     const steps = integer("count", count, 0, Number.MAX_SAFE_INTEGER);
-    const stops = checkTokens(stopTokens, this.#engine.plan.vocabSize, "stopTokens");
-    if (force !== undefined && typeof force !== "function") {
-      throw invalid("force", "a function", force);
-    }
-    const { signal } = this.#checkStep(rest);
-    return this.#decode(steps, stops, force, rest, signal);
+    const stops = checkTokens(stopTokens, this.#core.plan.vocabSize, "stopTokens");
+    optionalFunction("force", force);
+    const ask = { ...this.#checkStep(rest, 1), stopTokens: new Uint32Array(stops) };
+    return this.#decode(steps, ask, force);
   }
 
   async *#decode(
     count: number,
-    stops: number[],
+    ask: Ask,
     force: DecodeOptions["force"],
-    options: StepOptions,
-    signal: AbortSignal | undefined,
   ): AsyncGenerator<Step, void, undefined> {
     this.#requireIdle();
-    let shown = this.#state.tokens.length;
-    let drawn: readonly Step[] = [];
-    this.#shown = shown;
+    this.#owned = true;
+    let drawn: DrawnStep[] = [];
     try {
       for (let left = count; left > 0; ) {
-        this.#requireToken();
-        this.#requireRoom(1);
-        const forced = force?.(shown);
-        const room = this.#maxTokens - this.#state.tokens.length;
-        const batch = force === undefined ? Math.min(left, DECODE_TOKENS, room) : 1;
-        const { native } = this.#checkStep(
-          forced === undefined ? options : { ...options, force: forced },
-        );
-        const { steps, error } = await this.#queue.run(() =>
-          this.#steps(native, batch, stops, signal),
-        );
-        drawn = steps;
+        const forced = force?.(this.#length);
+        const { steps, error, stop } = await this.#submit({
+          ...ask,
+          count: force === undefined ? Math.min(left, UNBOUNDED) : 1,
+          force: this.#checkForce(forced),
+        });
+        drawn = [...steps];
+        left -= steps.length;
         for (const step of steps) {
           this.#requireLive();
-          shown++;
-          this.#shown = shown;
-          yield step;
-          if (stops.includes(step.token)) return;
+          drawn.shift();
+          yield this.#handOut(step);
         }
         if (error !== undefined) throw error;
-        left -= steps.length;
+        if (stop === "token") return;
       }
     } finally {
-      // Tokens that were not handed out never were: their cost stays in the statistics, they do not.
-      for (const { position, exit } of drawn) if (position >= shown) this.#count(exit, -1);
-      if (this.#disposed === undefined) truncate(this.#state, this.#engine.pools, shown);
-      this.#shown = undefined;
+      // Tokens that were not handed out never were: what they cost is counted beside.
+      for (const step of drawn) this.#counter.discard(step);
+      if (!this.#sequence.closed) truncate(this.state, this.#pools, this.#length);
+      this.#owned = false;
     }
   }
 
@@ -318,19 +274,9 @@ export class Session implements AsyncDisposable {
   async flush(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     this.#requireOwnership();
     const signal = checkSignal(checkOptions(options).signal);
-    return this.#queue.run(() =>
-      this.#onEngine(signal, async (abort) => {
-        const { native, pools } = this.#engine;
-        const reservation = reserve(this.#state, pools, this.#state.tokens.length);
-        const result = await this.#attemptAsync(reservation, () =>
-          native.flush(this.#call(reservation, abort)),
-        );
-        const { error } = this.#accept(reservation, result, signal);
-        if (error === undefined) return;
-        await this.#engine.trimmer.now();
-        throw error;
-      }),
-    );
+    const nothing = { law: EXACT, count: 0, force: -1, stopTokens: NO_TOKENS, signal };
+    const { error } = await this.#submit(nothing);
+    if (error !== undefined) throw error;
   }
 
   /**
@@ -339,10 +285,11 @@ export class Session implements AsyncDisposable {
    */
   truncate(length: number, options: { readonly stream?: number } = {}): void {
     this.#requireIdle();
-    const { stream = this.#stream } = checkOptions(options);
-    integer("length", length, 0, this.#state.tokens.length);
-    this.#stream = integer("stream", stream, 0, UNBOUNDED);
-    truncate(this.#state, this.#engine.pools, length);
+    const { stream = this.stream } = checkOptions(options);
+    integer("length", length, 0, this.#length);
+    this.#sequence.stream = integer("stream", stream, 0, UNBOUNDED);
+    truncate(this.state, this.#pools, length);
+    this.#length = length;
   }
 
   /**
@@ -351,28 +298,20 @@ export class Session implements AsyncDisposable {
    */
   fork(options: { readonly stream?: number } = {}): Session {
     this.#requireIdle();
-    const { stream = this.#stream } = checkOptions(options);
-    return new Session(
-      this.#engine,
-      {
-        seed: this.#seed,
-        stream: integer("stream", stream, 0, UNBOUNDED),
-        maxTokens: this.#maxTokens,
-        extendContext: true,
-        maxPending: this.#maxPending === UNBOUNDED ? Number.POSITIVE_INFINITY : this.#maxPending,
-      },
-      this.#state,
-    );
+    const { stream = this.stream } = checkOptions(options);
+    const settings = { ...this.#settings, stream: integer("stream", stream, 0, UNBOUNDED) };
+    return new Session(this.#core, settings, fork(this.state, this.#pools));
   }
 
-  /** Waits for the call in flight, then gives the memory back. Calls that still wait reject with ERR_NVIUM_DISPOSED. */
+  /**
+   * Waits for the call in flight, then gives the memory back, or what was computed to the prefix cache. Calls that still
+   * wait reject with ERR_NVIUM_DISPOSED at once.
+   */
   async dispose(): Promise<void> {
-    this.#disposed ??= this.#queue.idle().then(() => {
-      release(this.#state, this.#engine.pools);
-      this.#engine.sessions.delete(this.#self);
-      forgotten.unregister(this);
-    });
-    return this.#disposed;
+    forgotten.unregister(this);
+    const { salt } = this.#settings;
+    this.#disposal ??= this.#core.scheduler.close(this.#sequence, salt ?? undefined);
+    return this.#disposal;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -381,165 +320,57 @@ export class Session implements AsyncDisposable {
 
   /** For tests of equality: the blocks that hold the sequence. @internal */
   get state(): SequenceState {
-    return this.#state;
+    return this.#sequence.state;
   }
 
-  #checkStep(options: StepOptions) {
-    const { plan } = this.#engine;
-    return {
-      signal: checkSignal(checkOptions(options).signal),
-      native: nativeOptions(options, plan.vocabSize, this.#maxPending, options.force),
-    };
+  get #pools() {
+    return this.#core.scheduler.memory.pools;
   }
 
-  /** Runs when nothing else of the model does, unless the session is disposed or the signal has fired. */
-  #onEngine<T>(
-    signal: AbortSignal | undefined,
-    work: (abort: Int32Array<ArrayBuffer>) => Promise<T>,
-  ): Promise<T> {
-    return this.#engine.queue.run(() => {
-      this.#requireLive();
-      return abortable(signal, work);
-    });
+  #checkStep(options: StepOptions, count: number): Ask {
+    const signal = checkSignal(checkOptions(options).signal);
+    const law = checkLaw(options, this.#core.plan.vocabSize);
+    return { law, count, force: this.#checkForce(options.force), stopTokens: NO_TOKENS, signal };
   }
 
-  async #steps(
-    native: NativeStepCall["options"][number],
-    count: number,
-    stops: number[],
-    signal: AbortSignal | undefined,
-  ) {
-    return this.#onEngine(signal, async (abort) => {
-      this.#requireToken();
-      this.#requireRoom(1);
-      const end = this.#state.tokens.length + count - 1;
-      const reservation = reserve(this.#state, this.#engine.pools, end);
-      const result = await this.#attemptAsync(reservation, () =>
-        this.#engine.native.step(this.#stepCall(reservation, native, count, stops, abort)),
-      );
-      const accepted = this.#accept(reservation, result, signal);
-      // Nothing of a call that failed outlives it.
-      if (accepted.error !== undefined) await this.#engine.trimmer.now();
-      return accepted;
-    });
+  #checkForce(token: number | undefined): number {
+    return token === undefined ? -1 : integer("force", token, 0, this.#core.plan.vocabSize - 1);
   }
 
-  #call(reservation: Reservation, abort: Int32Array<ArrayBuffer>): NativeCall {
-    const { pools } = this.#engine;
-    return {
-      sequences: [describe(this.#state, reservation, this.#seed, this.#stream)],
-      cacheBlocks: pools.cache.size,
-      boundaryBlocks: pools.boundary.size,
-      fresh: new Uint32Array(reservation.fresh),
-      positions: reservation.end,
-      control: { abort },
-    };
+  async #submit(ask: Ask): Promise<Answer> {
+    this.#begun = true;
+    const answer = await this.#core.scheduler.submit(this.#sequence, ask);
+    this.#counter.work(answer.work);
+    return answer;
   }
 
-  #stepCall(
-    reservation: Reservation,
-    options: NativeStepCall["options"][number],
-    count: number,
-    stops: number[],
-    abort: Int32Array<ArrayBuffer>,
-  ): NativeStepCall {
-    return {
-      ...this.#call(reservation, abort),
-      options: [options],
-      count,
-      budget: DECODE_BUDGET,
-      stopTokens: new Uint32Array(stops),
-    };
+  /** The one step of an answer. */
+  #taken({ steps, error }: Answer): Step {
+    const [step] = steps;
+    if (step === undefined) throw error;
+    return this.#handOut(step);
   }
 
-  /** A native call that throws has computed nothing: the reservation goes back. */
-  #attempt<T>(reservation: Reservation, call: () => T): T {
-    try {
-      return call();
-    } catch (failure) {
-      throw this.#giveBack(reservation, failure);
-    }
-  }
-
-  async #attemptAsync<T>(reservation: Reservation, call: () => Promise<T>): Promise<T> {
-    try {
-      return await call();
-    } catch (failure) {
-      throw this.#giveBack(reservation, failure);
-    }
-  }
-
-  #giveBack(reservation: Reservation, failure: unknown): unknown {
-    commit(this.#state, this.#engine.pools, reservation, this.#state.frontiers);
-    return fromNative(failure);
-  }
-
-  /** Takes over what a call did: blocks, frontiers, tokens, costs. */
-  #accept(reservation: Reservation, result: NativeResult, signal: AbortSignal | undefined) {
-    const [frontiers] = result.frontiers;
-    const [numbers] = result.steps;
-    if (frontiers === undefined || numbers === undefined) {
-      throw new NviumError("ERR_NVIUM_INTERNAL", "A native call returned no sequence.");
-    }
-    commit(this.#state, this.#engine.pools, reservation, Array.from(frontiers));
-    this.#counts.layerPasses += result.work.layerPasses;
-    this.#counts.weightBytes += result.work.weightBytes;
-    this.#counts.rowsRun += result.work.layerRows;
-    const steps: Step[] = [];
-    for (let i = 0; i < numbers.length; i += STEP_FIELDS) {
-      const field = (n: number) => numbers[i + n] ?? 0;
-      const token = field(0);
-      const drawn = field(1);
-      const exit = field(2);
-      const position = this.#state.tokens.length;
-      this.#state.tokens.push(token);
-      this.#state.generated.push(1);
-      this.#count(exit, 1);
-      const step = { token, position, exit, layersRun: field(3), pending: field(4) };
-      steps.push(drawn === token ? step : { ...step, drawn });
-    }
-    const error = result.error === null ? undefined : fromNative(result.error, signal);
-    return { steps, error };
-  }
-
-  #count(exit: number, by: number): void {
-    const { exits } = this.#counts;
-    exits[exit - 1] = (exits[exit - 1] ?? 0) + by;
+  #handOut(step: DrawnStep): Step {
+    this.#length = step.position + 1;
+    this.#counter.step(step);
+    const { token, drawn, position, exit, layersRun, pending } = step;
+    const told = { token, position, exit, layersRun, pending };
+    return drawn === token ? told : { ...told, drawn };
   }
 
   #requireLive(): void {
-    if (this.#disposed !== undefined || this.#engine.disposed) {
-      throw new NviumError("ERR_NVIUM_DISPOSED", "The session was disposed.");
-    }
+    if (this.#sequence.closed || this.#core.disposed) throw disposed();
   }
 
   #requireOwnership(): void {
     this.#requireLive();
-    if (this.#shown !== undefined) throw busy("an iterator of decode() owns the session");
+    if (this.#owned) throw busy("an iterator of decode() owns the session");
   }
 
   #requireIdle(): void {
     this.#requireOwnership();
-    if (this.#queue.busy) throw busy("a call is in flight");
-  }
-
-  #requireToken(): void {
-    if (this.#state.tokens.length === 0) {
-      throw new NviumError(
-        "ERR_NVIUM_EMPTY",
-        "The session holds no token: append one before the first step.",
-      );
-    }
-  }
-
-  #requireRoom(more: number): void {
-    const needed = this.#state.tokens.length + more;
-    if (needed <= this.#maxTokens) return;
-    throw new NviumError(
-      "ERR_NVIUM_CONTEXT_FULL",
-      `The sequence would hold ${needed} tokens; its limit is ${this.#maxTokens}.`,
-      { limit: this.#maxTokens, needed },
-    );
+    if (this.#sequence.asked > 0) throw busy("a call is in flight");
   }
 }
 
@@ -547,25 +378,7 @@ function busy(why: string): NviumError {
   return new NviumError("ERR_NVIUM_BUSY", `This cannot be done now: ${why}.`);
 }
 
-/** Tokens as a list, each checked. */
-export function checkTokens(
-  tokens: Iterable<number>,
-  vocabSize: number,
-  name = "tokens",
-): number[] {
-  return Array.from(checkIterable(name, tokens), (token, i) =>
-    integer(`${name}[${i}]`, token, 0, vocabSize - 1),
-  );
-}
-
-export function checkSignal(signal: unknown): AbortSignal | undefined {
-  if (signal === undefined || isSignal(signal)) return signal;
-  throw invalid("signal", "an AbortSignal", signal);
-}
-
-function checkSeed(seed: unknown): bigint {
-  if (seed === undefined) return crypto.getRandomValues(new BigUint64Array(1))[0] ?? 0n;
-  if (typeof seed === "bigint" && seed >= 0n && seed < 1n << 64n) return seed;
-  if (typeof seed === "number" && Number.isSafeInteger(seed) && seed >= 0) return BigInt(seed);
-  throw invalid("seed", "a safe integer >= 0 or a bigint below 2^64", seed);
+/** A session of a model with these options. */
+export function openSession(core: ModelCore, options: SessionOptions): Session {
+  return new Session(core, checkSession(options, core.plan.contextLength));
 }

@@ -183,6 +183,12 @@ struct Routing {
   float* logits = nullptr;  // [rows, 2] in host memory: continue, exit
 };
 
+// A row to be normalised and the norm's weights, [width] each.
+struct NormRow {
+  const float* input;
+  const float* weight;
+};
+
 // How one row's token is drawn from its logits.
 struct Draw {
   float temperature = 1;  // 0: the largest logit
@@ -233,6 +239,9 @@ class Backend {
   // Turns queries and keys of all rows by their positions, writes keys and values into the blocks,
   // and attends: every row over positions [0, its own]. `qkv` may be changed.
   virtual void attend(const Attention& attention) = 0;
+  // output[r] = RMSNorm(input of rows[r]) * its weights, rows of `width`.
+  virtual void normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
+                         float* output) = 0;
   virtual void route(const Routing& routing) = 0;
   // Draws one token a row from the projection's logits; `output` of the projection is room for
   // them, used where they must all be there at once (top-k).

@@ -14,6 +14,7 @@
       "native/cpu/portable.cc",
       "native/cpu/self_check.cc",
       "native/cpu/team.cc",
+      "native/model/call.cc",
       "native/model/evaluate.cc",
       "native/model/exit.cc",
       "native/model/files.cc",
@@ -30,7 +31,8 @@
       "native/binding/job_thread.cc",
       "native/binding/model_object.cc",
       "native/binding/values.cc",
-      "native/devices.cc"
+      "native/devices.cc",
+      "native/engine.cc"
     ],
     "cuda_sources": [
       "cuda/attend.cu",

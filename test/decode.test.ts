@@ -16,7 +16,7 @@ const PROMPT = [60, 8, 196, 159, 9];
 
 let model: Model;
 beforeAll(async () => {
-  model = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1 });
+  model = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1, prefixShare: 0 });
 });
 afterAll(async () => {
   await model.dispose();
@@ -42,18 +42,18 @@ async function all(session: Session, count: number, options?: DecodeOptions): Pr
 
 /** How often the native side is called while `work` runs. */
 async function nativeSteps(work: () => Promise<unknown>): Promise<number> {
-  const { native } = model.engine;
-  const step = native.step;
+  const { native } = model.core;
+  const { run } = native;
   let calls = 0;
-  const counted: typeof step = (call) => {
+  const counted: typeof run = (call) => {
     calls++;
-    return step.call(native, call);
+    return run.call(native, call);
   };
-  Object.defineProperty(native, "step", { value: counted, configurable: true });
+  Object.defineProperty(native, "run", { value: counted, configurable: true });
   try {
     await work();
   } finally {
-    Reflect.deleteProperty(native, "step");
+    Reflect.deleteProperty(native, "run");
   }
   return calls;
 }
@@ -188,7 +188,7 @@ describe("while an iterator owns the session", () => {
     // So many that the call is under way for some time.
     session.append(new Array(6000).fill(9));
     const next = failure("ERR_NVIUM_DISPOSED", session.decode(10).next());
-    await new Promise((resolve) => setImmediate(resolve));
+    await Promise.resolve(); // the call has begun
     await session.dispose();
     await next;
     expect(session.state.cache).toEqual([]);

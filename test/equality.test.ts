@@ -30,7 +30,7 @@ function parts(name: Name) {
 function load(name: Name, options: LoadOptions): Promise<Model> {
   const { checkpoint, dtype } = parts(name);
   const directory = checkpoint === "demo" ? DEMO : fixture(checkpoint);
-  return loadModel(directory, { ...options, dtype });
+  return loadModel(directory, { ...options, dtype, prefixShare: 0 });
 }
 
 /** The longest input of the expected outputs. */
@@ -314,7 +314,7 @@ describe.each(CHECKPOINTS)("%s, operations in any order", (name) => {
       expect(difference(keysAndValues(model, session.state), computed)).toBeNull();
       await session.dispose();
     }
-    const { pools } = model.engine;
+    const { pools } = model.core.scheduler.memory;
     expect([pools.cache.used, pools.boundary.used]).toEqual([0, 0]);
   });
 });
@@ -324,7 +324,7 @@ describe("a prompt of many chunks of rows", () => {
   let model: Model;
   let reference: Trace;
   beforeAll(async () => {
-    model = await loadModel(fixture("quadrivium-long-bf16"), { threads: 2 });
+    model = await loadModel(fixture("quadrivium-long-bf16"), { threads: 2, prefixShare: 0 });
     const session = model.createSession({ seed: SEED, maxPending: 0 });
     session.append(prompt);
     reference = await finish(model, session, 20);

@@ -8,7 +8,7 @@ const PROMPT = "Once upon a time there was a king who";
 
 let model: Model;
 beforeAll(async () => {
-  model = await loadModel(DEMO, { threads: 1 });
+  model = await loadModel(DEMO, { threads: 1, prefixShare: 0 });
 });
 afterAll(async () => {
   await model.dispose();
@@ -159,8 +159,8 @@ describe("a generation", () => {
     expect(result).toMatchObject({ text, finishReason: "left" });
     expect(result.tokens.length).toBe(5);
     expect(result.stats.tokens).toBe(5);
-    expect(model.engine.pools.cache.used).toBe(0);
-    expect(model.engine.sessions.size).toBe(0);
+    expect(model.core.scheduler.memory.pools.cache.used).toBe(0);
+    expect(model.core.scheduler.sequences.size).toBe(0);
   });
 
   it("that is aborted rejects with the signal's reason, in the loop and in result()", async () => {
@@ -177,7 +177,7 @@ describe("a generation", () => {
     await expect(loop()).rejects.toBe("enough");
     await expect(generation.result()).rejects.toBe("enough");
     expect(seen).toBeLessThan(500);
-    expect(model.engine.sessions.size).toBe(0);
+    expect(model.core.scheduler.sequences.size).toBe(0);
     const signal = AbortSignal.abort("no");
     await expect(model.generate(PROMPT, { ...fixed, signal }).text()).rejects.toBe("no");
   });
@@ -213,7 +213,7 @@ describe("a wrong argument is named", () => {
   ])("generate(prompt, { %s: %s })", async (argument, value) => {
     const [name = ""] = argument.split("[");
     await refuses(argument, model.generate(PROMPT, { [name]: value } as GenerateOptions).result());
-    expect(model.engine.sessions.size).toBe(0);
+    expect(model.core.scheduler.sequences.size).toBe(0);
   });
 
   it.each([5, null, {}])("generate(%s)", async (prompt) => {

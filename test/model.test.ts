@@ -58,7 +58,7 @@ describe("info", () => {
 describe("evaluate", () => {
   let model: Model;
   beforeAll(async () => {
-    model = await loadModel(fixture("quadrivium-gqa-f32"));
+    model = await loadModel(fixture("quadrivium-gqa-f32"), { prefixShare: 0 });
   });
   afterAll(async () => {
     await model.dispose();
@@ -85,7 +85,7 @@ describe("evaluate", () => {
 
   it("keeps nothing", async () => {
     await model.evaluate(PROMPT);
-    const { pools } = model.engine;
+    const { pools } = model.core.scheduler.memory;
     expect([pools.cache.used, pools.boundary.used]).toEqual([0, 0]);
   });
 
@@ -107,7 +107,7 @@ describe("evaluate", () => {
     const law = model.evaluate(new Array(2048).fill(1), { signal: controller.signal });
     setImmediate(() => controller.abort("enough"));
     await expect(law).rejects.toBe("enough");
-    expect(model.engine.pools.cache.used).toBe(0);
+    expect(model.core.scheduler.memory.pools.cache.used).toBe(0);
     expect((await model.evaluate(PROMPT)).exitProbs.length).toBe(20);
   });
 
@@ -146,36 +146,23 @@ describe("text", () => {
 describe("dispose", () => {
   it("disposes sessions, waits for the job in flight and refuses what comes later", async () => {
     const model = await loadModel(fixture("quadrivium-gqa-f32"));
-    const [a, b] = [
-      model.createSession({ extendContext: true, maxTokens: 10_000 }),
-      model.createSession(),
-    ];
-    // So many that the step is under way when the model is disposed of.
-    const long = Array.from({ length: 8000 }, (_, i) => PROMPT[i % PROMPT.length] ?? 0);
-    a.append(long);
-    b.append(PROMPT);
-    const step = a.step();
+    const [a, b] = [model.createSession(), model.createSession()];
+    for (const session of [a, b]) session.append(PROMPT);
+    const steps = Promise.all([a.step(), b.step()]);
     const waiting = failure("ERR_NVIUM_DISPOSED", b.step());
-    await new Promise((resolve) => setImmediate(resolve));
+    await Promise.resolve(); // the call of the first two has begun
     const law = failure("ERR_NVIUM_DISPOSED", model.evaluate(PROMPT));
     await Promise.all([model.dispose(), model.dispose()]);
-    expect((await step).position).toBe(long.length);
+    expect((await steps).map(({ position }) => position)).toEqual([PROMPT.length, PROMPT.length]);
     await Promise.all([waiting, law]);
     await failure("ERR_NVIUM_DISPOSED", a.step());
     await failure("ERR_NVIUM_DISPOSED", () => a.append([1]));
     await failure("ERR_NVIUM_DISPOSED", () => model.createSession());
     await failure("ERR_NVIUM_DISPOSED", model.evaluate(PROMPT));
     await failure("ERR_NVIUM_DISPOSED", model.generate(PROMPT).result());
-    expect(model.info.memory).toEqual({
-      weights: 0,
-      embedding: 0,
-      integers: 0,
-      cache: 0,
-      boundary: 0,
-      workspace: 0,
-    });
-    const { pools, sessions } = model.engine;
-    expect([pools.cache.used, sessions.size, a.length]).toEqual([0, 0, 0]);
+    for (const bytes of Object.values(model.info.memory)) expect(bytes).toBe(0);
+    const { memory, sequences } = model.core.scheduler;
+    expect([memory.used, sequences.size, a.length]).toEqual([0, 0, 0]);
     await model[Symbol.asyncDispose]();
     await a.dispose();
   });
@@ -319,7 +306,7 @@ describe("a damaged checkpoint", () => {
 
   it("cut short while it is read is an error of that file", async () => {
     await spoilt("quadrivium-gqa-f32", async (copy) => {
-      const { plan } = (await loadModel(copy.directory)).engine;
+      const { plan } = (await loadModel(copy.directory)).core;
       truncateSync(copy.file, 200_000);
       const control = { abort: new Int32Array(1), progress: new Float64Array(1) };
       const load = native().loadModel(
@@ -353,7 +340,7 @@ describe("the addon, called past the library,", () => {
 
   it("refuses exits out of order", async () => {
     await using model = await loadModel(fixture("quadrivium-gqa-f32"));
-    const { plan } = model.engine;
+    const { plan } = model.core;
     const options = { device: "cpu", threads: 1, place: false, instructionSet: "" } as const;
     for (const afterLayer of [0, plan.layers, plan.layers + 1]) {
       const exits = plan.exits.map((exit, m) => (m === 0 ? { ...exit, afterLayer } : exit));
@@ -364,7 +351,7 @@ describe("the addon, called past the library,", () => {
 
   it("refuses a step of a sequence without a token", async () => {
     await using model = await loadModel(fixture("quadrivium-gqa-f32"));
-    const { native: addon, segments } = model.engine;
+    const { native: addon, segments } = model.core;
     const none = { block: new Int32Array(1), spare: new Int32Array(1).fill(-1) };
     const sequence = {
       length: 0,
@@ -372,21 +359,28 @@ describe("the addon, called past the library,", () => {
       generated: new Uint8Array(),
       frontiers: new Uint32Array(segments),
       cache: none,
+      fresh: new Uint32Array(1),
       boundary: Array.from({ length: segments - 1 }, () => none),
       seed: 1n,
       stream: 0,
     };
-    const { error } = addon.stepSync({
-      sequences: [sequence],
-      options: [{ temperature: 1, topK: 0, routerTemperature: 1, maxPending: 15, force: -1 }],
+    const request = {
+      ...sequence,
+      law: { temperature: 1, topK: 0, routerTemperature: 1 },
+      maxPending: 15,
+      force: -1,
       count: 1,
-      budget: 0,
+      capacity: 64,
       stopTokens: new Uint32Array(),
+      abort: new Int32Array(1),
+      remaining: 1,
+    };
+    const { error } = addon.runSync({
+      requests: [request],
+      promptRows: 32,
+      budget: 0,
       cacheBlocks: 1,
       boundaryBlocks: 1,
-      fresh: new Uint32Array(1),
-      positions: 64,
-      control,
     });
     expect(error).toMatchObject({ ...internal, message: expect.stringContaining("length") });
   });

@@ -59,7 +59,7 @@ describe.each([...FIXTURES, "demo"] as const)("%s", (name) => {
       await using stored = await loadModel(to);
       await using loaded = await loadModel(directory, { dtype });
       expect(await laws(stored)).toEqual(await laws(loaded));
-      expect(stored.engine.plan.cacheType).toBe(loaded.engine.plan.cacheType);
+      expect(stored.core.plan.cacheType).toBe(loaded.core.plan.cacheType);
       expect(stored.info).toMatchObject({
         dtype,
         parameters: loaded.info.parameters,

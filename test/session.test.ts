@@ -15,7 +15,7 @@ const INFINITY = Number.POSITIVE_INFINITY;
 
 let model: Model;
 beforeAll(async () => {
-  model = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1 });
+  model = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1, prefixShare: 0 });
 });
 afterAll(async () => {
   await model.dispose();
@@ -39,7 +39,7 @@ async function draw(session: Session, count: number): Promise<number[]> {
 
 async function opened<T>(copy: Copy, work: (model: Model) => Promise<T>): Promise<T> {
   try {
-    const edited = await loadModel(copy.directory, { threads: 1 });
+    const edited = await loadModel(copy.directory, { threads: 1, prefixShare: 0 });
     const result = await work(edited);
     await edited.dispose();
     return result;
@@ -373,6 +373,7 @@ describe("stats", () => {
   it("count what a short run did", async () => {
     await opened(leavingAt(1), async (edited) => {
       const session = start({ maxPending: 3 }, PROMPT, edited);
+      const nothing = { tokens: 0, layerPasses: 0, weightBytes: 0, rowsRun: 0 };
       expect(session.stats()).toEqual({
         tokens: 0,
         exits: [0, 0, 0, 0],
@@ -380,6 +381,8 @@ describe("stats", () => {
         weightBytes: 0,
         rowsRun: 0,
         rowsNeverRun: 0,
+        cachedTokens: 0,
+        discarded: nothing,
       });
       await session.step();
       // A matrix is padded to 32 rows; f32.
@@ -395,6 +398,8 @@ describe("stats", () => {
         weightBytes: 2 * layer + router + outlet,
         rowsRun: 2 * 10,
         rowsNeverRun: 6 * 10,
+        cachedTokens: 0,
+        discarded: nothing,
       });
       await draw(session, 3);
       expect(session.stats()).toMatchObject({ layerPasses: 8, rowsRun: 26, rowsNeverRun: 6 * 13 });
@@ -527,7 +532,7 @@ describe("a wrong argument is named", () => {
     ["seed", 2 ** 53],
     ["seed", -1n],
     ["seed", 1n << 64n],
-    ["seed", "1"],
+    ["seed", "one"],
     ["seed", null],
     ["stream", -1],
     ["stream", 2 ** 32],
@@ -621,8 +626,11 @@ describe("a wrong argument is named", () => {
 describe("dispose", () => {
   it("gives every block back, once", async () => {
     // A model of its own: sessions that other tests forgot may be collected at any moment.
-    const own = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1 });
-    const used = () => [own.engine.pools.cache.used, own.engine.pools.boundary.used];
+    const own = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1, prefixShare: 0 });
+    const used = () => [
+      own.core.scheduler.memory.pools.cache.used,
+      own.core.scheduler.memory.pools.boundary.used,
+    ];
     const before = used();
     const session = own.createSession({ seed: 1 });
     session.append(PROMPT);
@@ -696,11 +704,11 @@ describe("an abort", () => {
     let expected: Step[];
     beforeAll(async () => {
       // The widest instructions are quick; the portable ones leave time for an abort.
-      demo = await loadModel(DEMO, { threads: 1 });
+      demo = await loadModel(DEMO, { threads: 1, prefixShare: 0 });
       const session = start({}, tokens, demo);
       expected = [await session.step(), await session.step()];
       await demo.dispose();
-      demo = await loadModel(DEMO, { threads: 1, instructionSet: "portable" });
+      demo = await loadModel(DEMO, { threads: 1, prefixShare: 0, instructionSet: "portable" });
     }, 60_000);
     afterAll(async () => {
       await demo.dispose();

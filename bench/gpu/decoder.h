@@ -34,9 +34,9 @@ class Decoder {
     std::vector<uint32_t> fresh;
     for (uint32_t b = 0; b < kBlocks; b++) fresh.push_back(b);
     s_ = make_sequence(plan, kBlocks);
-    model_.reserve({&s_, 1}, fresh, kBlocks * kBlockPositions);
+    model_.reserve(s_, fresh, kBlocks * kBlockPositions);
     begin(0);
-    prompt_seconds = device.time([&] { cascade_.flush({&s_, 1}, Control()); }).done;
+    prompt_seconds = device.time([&] { run(0); }).done;
   }
 
   const char* name() const { return shape_.name; }
@@ -61,11 +61,9 @@ class Decoder {
 
   // Bytes of keys and values are the new row's; rows that wait are left out.
   void step(Tally& tally) {
-    const StepOptions options;
-    StepResult result;
-    const uint64_t before = model_.work().weight_bytes;
-    cascade_.step({&s_, 1}, {&options, 1}, Control(), {&result, 1});
-    tally.bytes += double(model_.work().weight_bytes - before) +
+    run(1);
+    const StepResult& result = request_.steps.front();
+    tally.bytes += result.work.weight_bytes +
                    4.0 * result.layers_run * s_.length * shape_.heads * shape_.head_dim;
     tally.tokens++;
     tally.layers += result.layers_run;
@@ -77,18 +75,27 @@ class Decoder {
     s_.length = prompt_ + rows;
     s_.tokens.resize(s_.length, 1);
     s_.generated.assign(s_.length, 0);
-    const Advance advance{&s_, prompt_ - 1, prompt_ - 1 + rows};
-    model_.advance(m, {&advance, 1}, Control());
+    Advance advance{&s_, prompt_ - 1, prompt_ - 1 + rows};
+    model_.pass(m, {&advance, 1});
   }
 
  private:
+  // `count` tokens; 0: a flush.
+  void run(uint32_t count) {
+    request_.count = count;
+    request_.stop = Stop::none;
+    request_.steps.clear();
+    cascade_.run({&request_, 1}, {});
+  }
+
   Recorder recorder_;
   GeneratedSource source_;
   const Shape shape_;
   const uint32_t prompt_;
   Model model_;
   Cascade cascade_{model_};
-  Sequence s_;
+  Request request_;
+  Sequence& s_ = request_.sequence;
 };
 
 }  // namespace nvium::bench

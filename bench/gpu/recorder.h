@@ -77,6 +77,13 @@ class Recorder final : public Backend {
     }
     backend_.attend(a);
   }
+  void normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
+                 float* output) override {
+    keep("norms", [list = std::vector(rows.begin(), rows.end()), width, epsilon, output, this] {
+      backend_.normalise(list, width, epsilon, output);
+    });
+    backend_.normalise(rows, width, epsilon, output);
+  }
   void route(const Routing& r) override {
     for (const RouterBlock& block : r.router->blocks) {
       const bool first = &block == &r.router->blocks.front();

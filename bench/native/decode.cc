@@ -47,31 +47,37 @@ int main(int argc, char** argv) {
     made.matrices = held.matrices;
     Model model(backend, std::move(made), source, Control());
     const Plan& plan = model.plan();
-    Sequence sequence = make_sequence(plan, kBlocks);
+    Request request{.sequence = make_sequence(plan, kBlocks)};
+    Sequence& sequence = request.sequence;
     std::vector<uint32_t> fresh(kBlocks);
     for (uint32_t b = 0; b < kBlocks; b++) fresh[b] = b;
-    model.reserve({&sequence, 1}, fresh, kBlocks * kBlockPositions);
+    model.reserve(sequence, fresh, kBlocks * kBlockPositions);
     const Probe probe(backend.team(), model.weights_memory(), model.memory().weights);
     set_length(sequence, kContext + 1, 0, plan.vocab_size);
     Cascade cascade(model);
-    cascade.flush({&sequence, 1}, Control());
+    // `count` tokens; 0: a flush.
+    const auto run = [&](uint32_t count) {
+      request.count = count;
+      request.stop = Stop::none;
+      request.steps.clear();
+      cascade.run({&request, 1}, {});
+    };
+    run(0);
 
     // Segment 1 over k rows: for a dense shape that is every layer.
     const auto pass = [&](uint32_t k) {
       set_length(sequence, kContext + k + 1, kContext, plan.vocab_size);
-      const Advance advance{&sequence, kContext, kContext + k};
-      return seconds([&] { model.advance(0, {&advance, 1}, Control()); });
+      Advance advance{&sequence, kContext, kContext + k};
+      return seconds([&] { model.pass(0, {&advance, 1}); });
     };
     const auto step = [&] {
       set_length(sequence, kContext + 1, kContext, plan.vocab_size);
-      const StepOptions options;
-      StepResult result;
-      return seconds([&] { cascade.step({&sequence, 1}, {&options, 1}, Control(), {&result, 1}); });
+      return seconds([&] { run(1); });
     };
     const auto bytes_of = [&](auto&& work) {
-      const uint64_t before = model.work().weight_bytes;
+      const double before = model.work().weight_bytes;
       work();
-      return double(model.work().weight_bytes - before);
+      return model.work().weight_bytes - before;
     };
     step();
     const double pass_bytes = bytes_of([&] { pass(1); });
@@ -128,7 +134,7 @@ int main(int argc, char** argv) {
     std::vector<double> prompts;
     for (int round = 0; round < 3; round++) {
       set_length(sequence, 513, 0, plan.vocab_size);
-      prompts.push_back(seconds([&] { cascade.flush({&sequence, 1}, Control()); }));
+      prompts.push_back(seconds([&] { run(0); }));
     }
     std::printf("  a prompt of 512 tokens: %.0f tokens/s\n", 512 / median(prompts));
     json.add("promptTokensPerSecond", 512 / median(prompts)).end();

@@ -2,7 +2,8 @@
  * A sequence's bookkeeping: its tokens, its frontiers and which blocks hold it. A call reserves what its deepest case
  * can write and commits what it did write; shared blocks are copied by the native side just before they are written.
  *
- * Frontiers: `length - 1 >= f_1 >= f_2 >= … >= f_N >= 0` for a sequence with tokens, all 0 for an empty one.
+ * Frontiers: `length - 1 >= f_1 >= f_2 >= … >= f_N >= 0` for a sequence with tokens, all 0 for an empty one. Between two
+ * calls of one request `f_1` may be `length`: the last token's row is under way.
  */
 import type { NativeBlockTable, NativeSequence } from "../native.js";
 import type { BlockPool } from "./pool.js";
@@ -62,6 +63,28 @@ export function reserve(state: SequenceState, pools: Pools, end: number): Reserv
   return { end, cache, boundary, fresh };
 }
 
+/** Blocks that `reserve` would take from each pool. */
+export function blocksNeeded(
+  state: SequenceState,
+  pools: Pools,
+  end: number,
+): { readonly cache: number; readonly boundary: number } {
+  const cache = counting(pools.cache);
+  const boundary = counting(pools.boundary);
+  reserve(state, { cache, boundary }, end);
+  return { cache: cache.taken, boundary: boundary.taken };
+}
+
+/** A pool that only counts what it is asked for. */
+function counting(pool: BlockPool): BlockPool & { taken: number } {
+  return Object.assign(Object.create(pool) as BlockPool, {
+    taken: 0,
+    take(this: { taken: number }) {
+      return this.taken++;
+    },
+  });
+}
+
 /** Keeps what segments wrote up to `frontiers`, gives the rest of the reservation back. */
 export function commit(
   state: SequenceState,
@@ -71,9 +94,9 @@ export function commit(
 ): void {
   const before = state.frontiers;
   const deepest = before.map((from, m): Range => [from, at(frontiers, m)]);
-  state.cache = settle(pools.cache, reservation.cache, [0, at(frontiers, 0)], deepest);
+  state.cache = settleTable(pools.cache, reservation.cache, [0, at(frontiers, 0)], deepest);
   state.boundary = reservation.boundary.map((table, m) =>
-    settle(pools.boundary, table, [at(frontiers, m + 1), at(frontiers, m)], [at(deepest, m)]),
+    settleTable(pools.boundary, table, [at(frontiers, m + 1), at(frontiers, m)], [at(deepest, m)]),
   );
   state.frontiers = frontiers;
 }
@@ -83,13 +106,28 @@ export function truncate(state: SequenceState, pools: Pools, length: number): vo
   if (length >= state.tokens.length) return;
   state.tokens.length = length;
   state.generated.length = length;
-  const last = Math.max(length - 1, 0);
+  forget(state, pools, Math.max(length - 1, 0));
+}
+
+/** Cuts every frontier at `last`. */
+function forget(state: SequenceState, pools: Pools, last: number): void {
   const frontiers = state.frontiers.map((f) => Math.min(f, last));
   state.cache = keep(pools.cache, state.cache, [0, at(frontiers, 0)]);
   state.boundary = state.boundary.map((table, m) =>
     keep(pools.boundary, table, [at(frontiers, m + 1), at(frontiers, m)]),
   );
   state.frontiers = frontiers;
+}
+
+/** The last token becomes the next step's row again, wherever its row had come to. */
+export function settle(state: SequenceState, pools: Pools): void {
+  const last = Math.max(state.tokens.length - 1, 0);
+  if (at(state.frontiers, 0) > last) forget(state, pools, last);
+}
+
+/** Gives the blocks back and keeps the tokens: everything is computed again when it is needed. */
+export function evict(state: SequenceState, pools: Pools): void {
+  forget(state, pools, 0);
 }
 
 /** A second sequence with the same tokens and frontiers, sharing every block. */
@@ -118,6 +156,7 @@ export function describe(
     generated: new Uint8Array(generated.slice(at(frontiers, frontiers.length - 1))),
     frontiers: new Uint32Array(frontiers),
     cache: reservation.cache,
+    fresh: Uint32Array.from(reservation.fresh),
     boundary: reservation.boundary,
     seed,
     stream,
@@ -156,7 +195,7 @@ function reserveTable(
 }
 
 /** The table after a call that wrote `written` and leaves `range` to be kept. */
-function settle(
+function settleTable(
   pool: BlockPool,
   { block, spare }: NativeBlockTable,
   range: Range,

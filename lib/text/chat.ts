@@ -1,8 +1,8 @@
 /** From messages to a prompt, by the templates of a checkpoint. */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { checkOptions, flag, invalid } from "../checks.js";
 import { messageOf, NviumError } from "../errors.js";
-import { checkOptions, flag, invalid } from "../sampling.js";
 import type { AddedToken } from "./encoder.js";
 import { isObject, readIfThere, tokenizerError } from "./files.js";
 import { compileTemplate, type Template } from "./jinja/template.js";

@@ -2,8 +2,8 @@
 import { stat } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { integer, invalid } from "../checks.js";
 import { NviumError } from "../errors.js";
-import { integer, invalid } from "../sampling.js";
 import { type Chat, loadChat } from "./chat.js";
 import { isObject, readObjectIfThere, tokenizerError } from "./files.js";
 import { directoryOf, readSettings, type TokenizerSettings } from "./settings.js";

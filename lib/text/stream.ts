@@ -1,5 +1,5 @@
+import { checkIterable, checkOptions } from "../checks.js";
 import { NviumError } from "../errors.js";
-import { checkIterable, checkOptions } from "../sampling.js";
 import type { PieceDecoder } from "./decoder.js";
 
 /** What turning tokens into text takes. */

@@ -1,6 +1,6 @@
 import { readFile } from "node:fs/promises";
+import { checkIterable, checkOptions } from "../checks.js";
 import { messageOf, NviumError } from "../errors.js";
-import { checkIterable, checkOptions } from "../sampling.js";
 import { compileDecoder } from "./decoder.js";
 import type { AddedToken } from "./encoder.js";
 import { tokenizerError } from "./files.js";

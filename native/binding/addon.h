@@ -33,7 +33,7 @@ Napi::Value guarded(const Napi::CallbackInfo& info, const Body& body) {
   Napi::Value result = info.Env().Undefined();
   const Outcome outcome = outcome_of([&] { result = body(); });
   if (outcome.kind != Outcome::done) {
-    napi_throw(info.Env(), outcome.to_object(info.Env()));
+    napi_throw(info.Env(), to_object(info.Env(), outcome));
   }
   return result;
 }

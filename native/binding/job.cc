@@ -1,6 +1,5 @@
 #include "job.h"
 
-#include <exception>
 #include <memory>
 #include <new>
 
@@ -40,7 +39,7 @@ class Job final : public ThreadJob {
     if (outcome_.kind == Outcome::done) {
       deferred_.Resolve(result);
     } else {
-      deferred_.Reject(outcome_.to_object(env));
+      deferred_.Reject(to_object(env, outcome_));
     }
   }
 
@@ -54,40 +53,20 @@ class Job final : public ThreadJob {
 
 }  // namespace
 
-Napi::Value Outcome::to_object(Napi::Env env) const {
-  if (kind == done) return env.Null();
+Napi::Value to_object(Napi::Env env, const Outcome& outcome) {
+  if (outcome.kind == Outcome::done) return env.Null();
   Napi::Object details = Napi::Object::New(env);
-  for (const auto& [key, value] : failure.details) {
+  for (const auto& [key, value] : outcome.failure.details) {
     std::visit([&](const auto& v) { details.Set(key, v); }, value);
   }
   // No strings of our own: there may be no memory for them.
-  const bool memory = kind == out_of_memory;
+  const bool memory = outcome.kind == Outcome::out_of_memory;
   Napi::Object object = Napi::Object::New(env);
-  object.Set("aborted", kind == aborted);
-  object.Set("code", memory ? "ERR_NVIUM_OUT_OF_MEMORY" : failure.code.c_str());
-  object.Set("message", memory ? "Memory ran out." : failure.message.c_str());
+  object.Set("aborted", outcome.kind == Outcome::aborted);
+  object.Set("code", memory ? "ERR_NVIUM_OUT_OF_MEMORY" : outcome.failure.code.c_str());
+  object.Set("message", memory ? "Memory ran out." : outcome.failure.message.c_str());
   object.Set("details", details);
   return object;
-}
-
-Outcome outcome_of(void (*call)(const void* work), const void* work) noexcept {
-  try {
-    try {
-      call(work);
-      return {};
-    } catch (Failure& failure) {
-      return {Outcome::failed, std::move(failure)};
-    } catch (const Aborted&) {
-      return {Outcome::aborted, {}};
-    } catch (const std::bad_alloc&) {
-      return {Outcome::out_of_memory, {}};
-    } catch (const std::exception& error) {
-      return {Outcome::failed, {"ERR_NVIUM_INTERNAL", error.what(), {}}};
-    }
-  } catch (...) {
-    // No memory to say what went wrong.
-    return {Outcome::out_of_memory, {}};
-  }
 }
 
 Napi::Promise run_job(Napi::Env env, std::shared_ptr<JobThread> thread, std::function<void()> work,

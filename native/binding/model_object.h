@@ -3,37 +3,13 @@
 
 #include <napi.h>
 
-#include <atomic>
+#include <functional>
 #include <memory>
-#include <mutex>
 
-#include "../devices.h"
-#include "../model/step.h"
+#include "../engine.h"
 #include "job_thread.h"
 
 namespace nvium::binding {
-
-// A model on its device. Jobs share its ownership, so disposing while one runs frees it when that
-// job ends.
-struct Engine {
-  explicit Engine(Computer made) : computer(std::move(made)) {}
-
-  Computer computer;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<Cascade> cascade;
-  std::mutex one_job;
-  // Calls that JavaScript has asked for: their blocks are in use, whatever a trim was told before.
-  std::atomic<uint64_t> calls{0};
-
-  // The device memory held when the last job ended: one that runs may be changing it.
-  Memory memory() const;
-  // Takes note of it; called by the job.
-  void note_memory();
-
- private:
-  mutable std::mutex noting_;
-  Memory noted_{};
-};
 
 class ModelObject final : public Napi::ObjectWrap<ModelObject> {
  public:
@@ -44,20 +20,23 @@ class ModelObject final : public Napi::ObjectWrap<ModelObject> {
   void Finalize(Napi::Env env) override;
 
  private:
-  Napi::Value step(const Napi::CallbackInfo& info);
-  Napi::Value step_sync(const Napi::CallbackInfo& info);
-  Napi::Value flush(const Napi::CallbackInfo& info);
+  Napi::Value run(const Napi::CallbackInfo& info);
+  Napi::Value run_sync(const Napi::CallbackInfo& info);
   Napi::Value evaluate(const Napi::CallbackInfo& info);
   Napi::Value trim(const Napi::CallbackInfo& info);
   Napi::Value read_block(const Napi::CallbackInfo& info);
   Napi::Value memory(const Napi::CallbackInfo& info);
+  Napi::Value block_bytes(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   // A member of Computer.
   template <auto member>
   Napi::Value told(const Napi::CallbackInfo& info);
 
+  // Computes off the JavaScript thread, with the engine and the object the call was read from.
+  Napi::Value submit(const Napi::CallbackInfo& info, std::shared_ptr<Call> call,
+                     std::function<Outcome(Engine&)> compute);
+
   std::shared_ptr<Engine> engine();  // throws when disposed
-  std::shared_ptr<Engine> engine_for_call();
   void account(Napi::Env env);
 
   std::shared_ptr<Engine> engine_;

@@ -219,31 +219,56 @@ Plan read_plan(const Napi::Object& o) {
   return plan;
 }
 
-Sequence read_sequence(const Napi::Object& o) {
-  Sequence s;
+Control read_control(const Napi::Object& o, const Closing& closing) {
+  const Napi::Value progress = get(o, "progress");
+  return Control(elements<int32_t>(get(o, "abort"), "abort").data(),
+                 progress.IsUndefined() ? nullptr : elements<double>(progress, "progress").data(),
+                 closing);
+}
+
+namespace {
+
+Request read_request(const Napi::Object& o, const Closing& closing) {
+  Request r;
+  Sequence& s = r.sequence;
   s.length = number(o, "length");
   s.tokens = copy<uint32_t>(o, "tokens");
   s.generated = copy<uint8_t>(o, "generated");
   s.frontiers = copy<uint32_t>(o, "frontiers");
   s.cache = block_table(get(o, "cache"));
   s.boundary = list(o, "boundary", block_table);
+  r.fresh = copy<uint32_t>(o, "fresh");
   const Napi::Value seed = get(o, "seed");
   bool lossless = false;
   if (!seed.IsBigInt()) wrong("seed", "a bigint");
   s.seed = seed.As<Napi::BigInt>().Uint64Value(&lossless);
   s.stream = number(o, "stream");
-  return s;
+  const Napi::Object law = object(get(o, "law"), "law");
+  r.law = {.temperature = float(real(law, "temperature")),
+           .top_k = number(law, "topK"),
+           .router_temperature = float(real(law, "routerTemperature"))};
+  r.max_pending = number(o, "maxPending");
+  if (real(o, "force") >= 0) r.force = number(o, "force");
+  r.count = number(o, "count");
+  r.capacity = number(o, "capacity");
+  r.stop_tokens = copy<uint32_t>(o, "stopTokens");
+  r.control = read_control(o, closing);
+  r.remaining = float(real(o, "remaining"));
+  return r;
 }
 
-StepOptions read_options(const Napi::Object& o) {
-  StepOptions options;
-  options.temperature = float(real(o, "temperature"));
-  options.top_k = number(o, "topK");
-  options.router_temperature = float(real(o, "routerTemperature"));
-  options.max_pending = number(o, "maxPending");
-  const double force = real(o, "force");
-  if (force >= 0) options.force = number(o, "force");
-  return options;
+}  // namespace
+
+Call read_call(const Napi::Object& o, const Closing& closing) {
+  Call call;
+  call.requests = list(o, "requests", [&](const Napi::Value& v) {
+    return read_request(object(v, "requests"), closing);
+  });
+  call.cache_blocks = number(o, "cacheBlocks");
+  call.boundary_blocks = number(o, "boundaryBlocks");
+  call.prompt_rows = number(o, "promptRows");
+  call.budget = std::chrono::milliseconds(number(o, "budget"));
+  return call;
 }
 
 }  // namespace nvium::binding

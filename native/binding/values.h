@@ -8,11 +8,13 @@
 #include <vector>
 
 #include "../error.h"
+#include "../model/call.h"
 #include "../model/plan.h"
-#include "../model/sequence.h"
-#include "../model/step.h"
 
 namespace nvium::binding {
+
+// Set when the environment ends.
+using Closing = std::shared_ptr<const std::atomic<bool>>;
 
 Napi::Value get(const Napi::Object& object, const char* name);
 Napi::Object object(const Napi::Value& value, const char* name);
@@ -26,7 +28,8 @@ std::span<T> elements(const Napi::Value& value, const char* name);
 
 StoredType read_stored_type(const std::string& type, const char* name);
 Plan read_plan(const Napi::Object& plan);
-Sequence read_sequence(const Napi::Object& sequence);
-StepOptions read_options(const Napi::Object& options);
+// `closing` stops whatever is read, as its own abort word does.
+Control read_control(const Napi::Object& control, const Closing& closing);
+Call read_call(const Napi::Object& call, const Closing& closing);
 
 }  // namespace nvium::binding

@@ -167,6 +167,21 @@ void CpuBackend::attend(const Attention& a) {
   });
 }
 
+void CpuBackend::normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
+                           float* output) {
+  share(uint32_t(rows.size()), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
+    for (uint32_t r = begin; r < end; r++) {
+      const auto [input, weight] = rows[r];
+      const float scale =
+          numerics::norm_scale(numerics::sum_of_squares(input, int(width)), int(width), epsilon);
+      float* to = output + size_t(r) * width;
+      for (uint32_t i = 0; i < width; i++) {
+        to[i] = numerics::normalised(input[i], scale, weight[i]);
+      }
+    }
+  });
+}
+
 void CpuBackend::route(const Routing& r) {
   const float* input = r.input;
   const float* norm = r.router->input_norm;

@@ -2,6 +2,7 @@
 
 #include "../numerics/cascade.h"
 #include "../numerics/functions.h"
+#include "../numerics/types.h"
 
 namespace nvium {
 namespace {
@@ -26,7 +27,7 @@ void evaluate(Model& model, Sequence& sequence, const Control& control, const Ev
   Backend& backend = model.backend();
   const uint32_t exits = plan.segments(), vocab = plan.vocab_size, total = sequence.length;
   const bool wants_logits = out.exit_logits != nullptr || out.mixture_log_probs != nullptr;
-  model.reserve_exits(kEvaluateRows);
+  model.reserve_exits(kEvaluateRows, kEvaluateRows);
   Buffer logits(backend, wants_logits ? size_t(exits) * kEvaluateRows * vocab * sizeof(float) : 0);
   Buffer mixture(backend, out.mixture_log_probs != nullptr
                               ? size_t(kEvaluateRows) * vocab * sizeof(float)
@@ -43,6 +44,9 @@ void evaluate(Model& model, Sequence& sequence, const Control& control, const Ev
       model.run_segment(m, {&span, 1}, rows);
       if (m + 1 < exits) {
         model.route(m, model.hidden(), rows, scores.data());
+        for (const float score : scores) {
+          if (!numerics::is_finite(score)) throw Model::not_finite("router", m);
+        }
         for (uint32_t r = 0; r < rows; r++) {
           differences[r * (exits - 1) + m] =
               numerics::difference(scores[2 * r], scores[2 * r + 1], plan.router_temperature);

@@ -25,7 +25,7 @@ Model::Model(Backend& backend, Plan plan, TensorSource& source, const Control& c
       cache_(backend, shape_.block_bytes()),
       boundary_(backend, size_t(kBlockPositions) * plan_.hidden_size * sizeof(float)) {
   const auto rows = [&](size_t width) {
-    return Buffer(backend_, kChunkRows * width * sizeof(float));
+    return Buffer(backend_, kPassRows * width * sizeof(float));
   };
   hidden_ = rows(plan_.hidden_size);
   qkv_ = rows(shape_.qkv_width());
@@ -43,8 +43,8 @@ Memory Model::memory() const {
           weights_.embedding.bytes(), weights_.integer_bytes};
 }
 
-void Model::reserve(std::span<const Sequence> sequences, std::span<const uint32_t> fresh,
-                    uint32_t positions, const Control& control) {
+void Model::reserve(const Sequence& sequence, std::span<const uint32_t> fresh, uint32_t positions,
+                    const Control& control) {
   const auto need = [&](BlockStore& store, const BlockTable& table) {
     for (const std::vector<int32_t>* blocks : {&table.block, &table.spare}) {
       for (const int32_t block : *blocks) {
@@ -55,10 +55,8 @@ void Model::reserve(std::span<const Sequence> sequences, std::span<const uint32_
     }
   };
   try {
-    for (const Sequence& s : sequences) {
-      need(cache_, s.cache);
-      for (const BlockTable& table : s.boundary) need(boundary_, table);
-    }
+    need(cache_, sequence.cache);
+    for (const BlockTable& table : sequence.boundary) need(boundary_, table);
     for (const uint32_t block : fresh) {
       control.check();
       backend_.zero(cache_.at(block), cache_.block_bytes());
@@ -120,13 +118,15 @@ std::vector<std::byte> Model::read_block(bool cache, uint32_t block) {
 
 void Model::project(const Projection& projection) {
   backend_.project(projection);
-  work_.weight_bytes += projection.matrix->bytes();
+  work_.weight_bytes += double(projection.matrix->bytes());
 }
 
-void Model::fail_finite(const std::string& where) {
-  throw Failure{"ERR_NVIUM_NON_FINITE",
-                "A value that is not finite came out of " + where + ".",
-                {{"where", where}}};
+Failure Model::not_finite(const char* part, uint32_t m) {
+  std::string where(part);
+  where.append(" ").append(std::to_string(m + 1));
+  return {"ERR_NVIUM_NON_FINITE",
+          "A value that is not finite came out of " + where + ".",
+          {{"where", where}}};
 }
 
 }  // namespace nvium

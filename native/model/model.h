@@ -2,6 +2,8 @@
 // them runs when is step.h.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -9,24 +11,30 @@
 #include "../backend.h"
 #include "control.h"
 #include "plan.h"
-#include "sequence.h"
+#include "request.h"
 #include "store.h"
 #include "weights.h"
 
 namespace nvium {
 
+constexpr uint32_t kNoExitRow = UINT32_MAX;
+
 // Positions [begin, end) of a sequence that a segment is to process.
 struct Advance {
-  Sequence* sequence;
-  uint32_t begin;
-  uint32_t end;
+  Sequence* sequence = nullptr;
+  uint32_t begin = 0;
+  uint32_t end = 0;
+  uint32_t exit_row = kNoExitRow;  // which of exit_rows() its last row is kept as
+  bool finite = true;              // false: undone, since a value was not
 };
 
-// What was computed, for reports of cost.
-struct Work {
-  uint64_t layer_passes = 0;  // times one layer's weights were read
-  uint64_t layer_rows = 0;    // rows times layers
-  uint64_t weight_bytes = 0;  // bytes of weights read
+// A row that leaves, and the token drawn for it.
+struct Leaving {
+  uint32_t exit;  // 0-based
+  uint32_t row;   // of exit_rows()
+  Draw draw;
+  uint32_t owner;             // the caller's: emit() orders rows anew
+  uint32_t token = kNoToken;  // which it stays where a logit is not finite
 };
 
 struct Memory {
@@ -36,8 +44,8 @@ struct Memory {
 
 class Model {
  public:
-  // Rows of one pass through a segment: longer spans run in chunks.
-  static constexpr uint32_t kChunkRows = 256;
+  // Rows of one pass through a segment, at the most. (Tuning: no bit depends on it.)
+  static constexpr uint32_t kPassRows = 256;
 
   // Called, as all that computes below, inside backend.enter().
   Model(Backend& backend, Plan plan, TensorSource& source, const Control& control);
@@ -48,12 +56,14 @@ class Model {
   // Where the weights lie, memory().weights bytes on the device: what benchmarks probe.
   const std::byte* weights_memory() const { return weights_.memory.data(); }
   const Work& work() const { return work_; }
+  size_t cache_block_bytes() const { return cache_.block_bytes(); }
+  size_t boundary_block_bytes() const { return boundary_.block_bytes(); }
 
-  // Makes the blocks that the sequences name, zeroes the cache blocks `fresh`, which are among
+  // Makes the blocks that the sequence names, zeroes the cache blocks `fresh`, which are among
   // them, and extends the rotary table to `positions`. Throws Failure (ERR_NVIUM_OUT_OF_MEMORY) and
   // Aborted; then it has made nothing.
-  void reserve(std::span<const Sequence> sequences, std::span<const uint32_t> fresh,
-               uint32_t positions, const Control& control = {});
+  void reserve(const Sequence& sequence, std::span<const uint32_t> fresh, uint32_t positions,
+               const Control& control = {});
 
   // Gives memory back: of blocks that are not used (used[b] != 0 where one is, none from
   // used.size() on), and of a rotary table much longer than `positions`.
@@ -65,15 +75,11 @@ class Model {
 
   // --- segment.cc ---
 
-  // Runs segment `m` over the spans and moves each sequence's frontier, chunk by chunk. The last
-  // row of spans[i] is kept as row i of exit_rows(). Throws Failure (ERR_NVIUM_NON_FINITE, the
-  // chunk undone) and Aborted (between chunks).
-  void advance(uint32_t m, std::span<const Advance> spans, const Control& control);
-  const float* exit_rows() const { return exit_rows_.floats(); }
-  void move_exit_row(uint32_t from, uint32_t to);
+  // Runs segment `m` over spans of different sequences, kPassRows rows together at the most, and
+  // moves their frontiers. A span with a value that is not finite is undone by itself.
+  void pass(uint32_t m, std::span<Advance> advances);
 
-  // One chunk without boundaries and checks: `rows` rows in hidden() go through segment `m` in
-  // place.
+  // A pass without boundaries and checks: `rows` rows in hidden() go through segment `m` in place.
   void run_segment(uint32_t m, std::span<const Span> spans, uint32_t rows);
   float* hidden() { return hidden_.floats(); }
   void embed(std::span<const uint32_t> tokens);
@@ -82,31 +88,25 @@ class Model {
 
   // --- exit.cc ---
 
-  // Makes room for `rows` rows at the exits.
-  void reserve_exits(uint32_t rows);
-  // Router m: out[2 r] continue and out[2 r + 1] exit logit of row r, in host memory. Throws
-  // Failure (ERR_NVIUM_NON_FINITE).
+  // Makes room for `rows` rows that have come to an exit, and for `heads` rows of logits.
+  void reserve_exits(uint32_t rows, uint32_t heads);
+  float* exit_row(uint32_t row) { return exit_rows_.floats() + size_t(row) * plan_.hidden_size; }
+  // Router m: out[2 r] continue and out[2 r + 1] exit logit of row r, in host memory.
   void route(uint32_t m, const float* hidden, uint32_t rows, float* out);
-  // Outlet m, one token drawn a row. Throws Failure (ERR_NVIUM_NON_FINITE).
-  void emit(uint32_t m, const float* hidden, std::span<const Draw> draws, uint32_t* tokens);
+  // One token drawn for each row, of which reserve_exits() said how many come to a head. Heads that
+  // share a matrix take their rows in one pass.
+  void emit(std::span<Leaving> leaving);
   // Outlet m, the logits themselves: [rows, vocab] on the device. Throws Failure
   // (ERR_NVIUM_NON_FINITE).
   void logits(uint32_t m, const float* hidden, uint32_t rows, float* out);
+  // What is said of a value that is not finite behind "segment 2", say.
+  static Failure not_finite(const char* part, uint32_t m);
 
  private:
-  // The part of an Advance that lies in one chunk.
-  struct Piece {
-    Sequence* sequence;
-    uint32_t begin, end;
-    uint32_t first_row;
-    int32_t exit_row;  // where its last row is kept, or -1 when the span goes on
-  };
-
   void extend_rotary(uint32_t positions, const Control& control);
-  void run_chunk(uint32_t m, uint32_t rows);
-  Projection head(uint32_t m, const float* hidden, uint32_t rows);
+  // Normalised rows, adapters applied, in outlet_ from row `at` on: what outlet m's head takes.
+  void refine(uint32_t m, uint32_t at, uint32_t rows);
   void project(const Projection& projection);
-  [[noreturn]] static void fail_finite(const std::string& where);
 
   Backend& backend_;
   Plan plan_;
@@ -114,18 +114,20 @@ class Model {
   CacheShape shape_;
   BlockStore cache_, boundary_;
   Work work_;
-  // Rows of a chunk.
+  // Rows of a pass.
   Buffer hidden_, qkv_, attention_, feed_forward_;
-  // Rows at an exit; `exit_capacity_` of each.
-  Buffer exit_rows_, outlet_, adapter_, router_inner_, router_outer_, logits_;
-  uint32_t exit_capacity_ = 0;
+  // Rows at an exit, and between there and a token.
+  Buffer exit_rows_, router_inner_, router_outer_;
+  Buffer outlet_, adapter_, logits_;
+  uint32_t exit_capacity_ = 0, head_capacity_ = 0;
   Buffer rotary_;  // [positions, head_dim / 2, (cos, sin)]
   uint32_t rotary_positions_ = 0;
-  // What run_chunk is called for, and its lists.
-  std::vector<Piece> pieces_;
+  // Lists of pass and emit.
   std::vector<std::byte*> blocks_;
   std::vector<Span> spans_;
   std::vector<uint32_t> tokens_;
+  std::vector<NormRow> norms_;
+  std::vector<Draw> draws_;
 };
 
 }  // namespace nvium

@@ -31,95 +31,77 @@ void own(Backend& backend, const BlockStore& store, BlockTable& table, uint32_t 
 
 }  // namespace
 
-void Model::advance(uint32_t m, std::span<const Advance> spans, const Control& control) {
-  reserve_exits(uint32_t(spans.size()));
-  pieces_.clear();
-  uint32_t rows = 0;
-  const auto flush = [&] {
-    if (rows == 0) return;
-    control.check();
-    run_chunk(m, rows);
-    pieces_.clear();
-    rows = 0;
-  };
-  for (size_t i = 0; i < spans.size(); i++) {
-    const Advance& span = spans[i];
-    for (uint32_t at = span.begin; at < span.end;) {
-      const uint32_t end = std::min(span.end, at + (kChunkRows - rows));
-      pieces_.push_back({span.sequence, at, end, rows, end == span.end ? int32_t(i) : -1});
-      rows += end - at;
-      at = end;
-      if (rows == kChunkRows) flush();
-    }
-  }
-  flush();
-}
-
-void Model::run_chunk(uint32_t m, uint32_t rows) {
+void Model::pass(uint32_t m, std::span<Advance> advances) {
   const size_t row_bytes = plan_.hidden_size * sizeof(float);
   const auto boundary_row = [&](const Sequence& sequence, uint32_t boundary, uint32_t position) {
     return boundary_.at(uint32_t(sequence.boundary[boundary].block[position / kBlockPositions])) +
            position % kBlockPositions * row_bytes;
   };
-  const auto chunk_row = [&](const Piece& piece, uint32_t position) {
-    return hidden_.data() + (piece.first_row + position - piece.begin) * row_bytes;
-  };
 
   blocks_.clear(), spans_.clear(), tokens_.clear();
-  for (const Piece& piece : pieces_) {
-    own(backend_, cache_, piece.sequence->cache, piece.begin, piece.end);
-    add_blocks(*piece.sequence, blocks_);
+  uint32_t rows = 0;
+  for (const Advance& a : advances) {
+    own(backend_, cache_, a.sequence->cache, a.begin, a.end);
+    add_blocks(*a.sequence, blocks_);
+    spans_.push_back({a.begin, a.end, rows, nullptr});
     if (m == 0) {
-      for (uint32_t p = piece.begin; p < piece.end; p++)
-        tokens_.push_back(piece.sequence->token(p));
+      for (uint32_t p = a.begin; p < a.end; p++) tokens_.push_back(a.sequence->token(p));
     } else {
-      each_block(piece.begin, piece.end, [&](uint32_t, uint32_t begin, uint32_t end) {
-        backend_.copy(chunk_row(piece, begin), boundary_row(*piece.sequence, m - 1, begin),
-                      (end - begin) * row_bytes);
+      each_block(a.begin, a.end, [&](uint32_t, uint32_t begin, uint32_t end) {
+        backend_.copy(hidden_.data() + (rows + begin - a.begin) * row_bytes,
+                      boundary_row(*a.sequence, m - 1, begin), (end - begin) * row_bytes);
       });
     }
+    rows += a.end - a.begin;
   }
   std::byte* const* blocks = blocks_.data();  // which move no more
-  for (const Piece& piece : pieces_) {
-    spans_.push_back({piece.begin, piece.end, piece.first_row, blocks});
-    blocks += piece.sequence->cache.block.size();
+  for (size_t i = 0; i < spans_.size(); i++) {
+    spans_[i].blocks = blocks;
+    blocks += advances[i].sequence->cache.block.size();
   }
   if (m == 0) embed(tokens_);
 
-  // Whatever stops the chunk may leave values in its slots that are not finite, and those show
+  // Whatever stops the pass may leave values in its slots that are not finite, and those show
   // through the mask of rows before them: nothing stays.
+  const auto erase = [&](const Span& span) {
+    backend_.erase(shape_, span, plan_.segment_begin(m), plan_.segment_end(m));
+  };
+  const auto hidden_row = [&](uint32_t row) {
+    return hidden_.floats() + size_t(row) * plan_.hidden_size;
+  };
   try {
     run_segment(m, spans_, rows);
     if (!backend_.finite(hidden_.floats(), size_t(rows) * plan_.hidden_size)) {
-      fail_finite("segment " + std::to_string(m + 1));
+      for (size_t i = 0; i < spans_.size(); i++) {
+        const Span& span = spans_[i];
+        advances[i].finite =
+            backend_.finite(hidden_row(span.first_row), size_t(span.rows()) * plan_.hidden_size);
+        if (!advances[i].finite) erase(span);
+      }
     }
   } catch (...) {
-    for (const Span& span : spans_) {
-      backend_.erase(shape_, span, plan_.segment_begin(m), plan_.segment_end(m));
-    }
+    for (const Span& span : spans_) erase(span);
     throw;
   }
 
-  for (const Piece& piece : pieces_) {
+  for (size_t i = 0; i < spans_.size(); i++) {
+    const Advance& a = advances[i];
+    if (!a.finite) continue;
+    const auto row_of = [&](uint32_t position) {
+      return hidden_row(spans_[i].first_row + position - a.begin);
+    };
     if (m + 1 < plan_.segments()) {
-      own(backend_, boundary_, piece.sequence->boundary[m], piece.begin, piece.end);
-      each_block(piece.begin, piece.end, [&](uint32_t, uint32_t begin, uint32_t end) {
-        backend_.copy(boundary_row(*piece.sequence, m, begin), chunk_row(piece, begin),
+      own(backend_, boundary_, a.sequence->boundary[m], a.begin, a.end);
+      each_block(a.begin, a.end, [&](uint32_t, uint32_t begin, uint32_t end) {
+        backend_.copy(boundary_row(*a.sequence, m, begin), row_of(begin),
                       (end - begin) * row_bytes);
       });
     }
-    if (piece.exit_row >= 0) {
-      backend_.copy(exit_rows_.data() + uint32_t(piece.exit_row) * row_bytes,
-                    chunk_row(piece, piece.end - 1), row_bytes);
+    if (a.exit_row != kNoExitRow) {
+      backend_.copy(exit_rows_.data() + a.exit_row * row_bytes, row_of(a.end - 1), row_bytes);
     }
-    piece.sequence->frontiers[m] = piece.end;
+    a.sequence->frontiers[m] = a.end;
   }
-}
-
-void Model::move_exit_row(uint32_t from, uint32_t to) {
-  if (from == to) return;
-  const size_t bytes = plan_.hidden_size * sizeof(float);
-  backend_.copy(exit_rows_.data() + to * bytes, exit_rows_.data() + from * bytes, bytes);
 }
 
 void Model::embed(std::span<const uint32_t> tokens) {

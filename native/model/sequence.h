@@ -2,6 +2,7 @@
 // keeps nothing of it between calls.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -28,6 +29,8 @@ struct Sequence {
   uint64_t seed = 0;
   uint32_t stream = 0;
 
+  // Positions before the last token, whose row is the next step's.
+  uint32_t rows_given() const { return std::max(length, 1u) - 1; }
   uint32_t token(uint32_t position) const { return tokens[tokens.size() - (length - position)]; }
   // How many of positions [begin, end) were generated.
   uint32_t generated_in(uint32_t begin, uint32_t end) const {

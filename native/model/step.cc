@@ -3,35 +3,36 @@
 #include <algorithm>
 
 #include "../numerics/cascade.h"
+#include "../numerics/types.h"
 
 namespace nvium {
 namespace {
 
 constexpr uint32_t kUndecided = UINT32_MAX;
 
+// Tuning; no bit depends on these.
+constexpr uint32_t kDecodeRows = 32;  // more rows of one sequence that wait are taken in pieces
+constexpr uint32_t kRideRows = 8;   // a pass of so many costs little more than one of a single row
+constexpr uint32_t kHeadRows = 64;  // rows of logits there is room for
+
 // A boundary is overdue when `max_pending` generated rows wait there as the step begins.
-uint32_t deepest_overdue(const Sequence& s, uint32_t max_pending) {
+uint32_t deepest_overdue(const Request& request) {
+  const Sequence& s = request.sequence;
+  if (request.max_pending == UINT32_MAX) return 0;
   for (uint32_t m = uint32_t(s.frontiers.size()) - 1; m > 0; m--) {
-    if (max_pending != UINT32_MAX &&
-        s.generated_in(s.frontiers[m], s.frontiers[m - 1]) >= max_pending) {
-      return m;
-    }
+    const uint32_t end = std::min(s.frontiers[m - 1], s.rows_given());
+    if (s.generated_in(std::min(s.frontiers[m], end), end) >= request.max_pending) return m;
   }
   return 0;
 }
 
-// However a step ends, the last token of every sequence is the next step's row: n - 1 >= f_1. A
-// step that failed may have taken it through some segments; it goes through them again and writes
-// the same.
-struct LastTokenWaits {
-  std::span<Sequence> sequences;
-
-  ~LastTokenWaits() {
-    for (Sequence& s : sequences) {
-      for (uint32_t& f : s.frontiers) f = std::min(f, std::max(s.length, 1u) - 1);
-    }
-  }
-};
+bool leaves(const Plan& plan, Request& request, uint32_t uniform, float stay, float go) {
+  const float temperature = request.law.router_temperature;
+  if (temperature == 0) return numerics::leaves_greedily(stay, go);
+  const float d = numerics::difference(stay, go, plan.router_temperature * temperature);
+  request.remaining = numerics::stays(request.remaining, d);
+  return numerics::leaves(uniform, request.remaining);
+}
 
 // Room for one more, growing as push_back does.
 template <class T>
@@ -39,99 +40,267 @@ void make_room(std::vector<T>& v) {
   if (v.size() == v.capacity()) v.reserve(std::max<size_t>(16, 2 * v.size()));
 }
 
+Work difference(const Work& now, const Work& before, size_t sharers) {
+  const double share = 1.0 / double(sharers);
+  return {(now.layer_passes - before.layer_passes) * share, 0,
+          (now.weight_bytes - before.weight_bytes) * share};
+}
+
 }  // namespace
 
-bool Cascade::leaves(Climb& climb, float stay, float go) const {
-  const float temperature = climb.options->router_temperature;
-  if (temperature == 0) return numerics::leaves_greedily(stay, go);
-  const float d = numerics::difference(stay, go, model_.plan().router_temperature * temperature);
-  climb.remaining = numerics::stays(climb.remaining, d);
-  return numerics::leaves(climb.uniform, climb.remaining);
+bool Cascade::Climb::undecided() const { return exit == kUndecided; }
+
+uint32_t Cascade::Climb::depth() const {
+  const auto& f = sequence().frontiers;
+  uint32_t m = 0;
+  while (m < f.size() && f[m] == sequence().length) m++;
+  return m;
 }
 
-// Moves the exit rows kept_ (ascending) to the front.
-void Cascade::keep_rows() {
-  for (uint32_t i = 0; i < kept_.size(); i++) model_.move_exit_row(kept_[i], i);
+uint32_t Cascade::Climb::waiting_end(uint32_t m) const {
+  const Sequence& s = sequence();
+  return m == 0 ? s.rows_given() : std::min(s.frontiers[m - 1], s.rows_given());
 }
 
-void Cascade::step(std::span<Sequence> sequences, std::span<const StepOptions> options,
-                   const Control& control, std::span<StepResult> results) {
-  const Plan& plan = model_.plan();
-  const uint32_t last = plan.segments() - 1;
-  const LastTokenWaits waits{sequences};
+uint32_t Cascade::Climb::waiting(uint32_t m) const {
+  const uint32_t end = waiting_end(m), frontier = sequence().frontiers[m];
+  return end > frontier ? end - frontier : 0;
+}
+
+bool Cascade::Climb::bulky(uint32_t m) const {
+  const Sequence& s = sequence();
+  const uint32_t rows = waiting(m);
+  return rows > kDecodeRows ||
+         (rows > 0 && s.generated_in(s.frontiers[m], s.frontiers[m] + rows) < rows);
+}
+
+bool Cascade::Climb::arrives(uint32_t m) const { return undecided() && !held && depth() == m; }
+
+bool Cascade::over(const Limits& limits) const {
+  return worked_ && std::chrono::steady_clock::now() >= limits.deadline;
+}
+
+void Cascade::run(std::span<Request> requests, const Limits& limits) {
+  worked_ = false;
+  try {
+    while (true) {
+      begin(requests);
+      if (climbs_.empty()) return;
+      if (over(limits)) {
+        for (Climb& c : climbs_) c.request->end(Stop::deadline);
+        return;
+      }
+      step(limits);
+    }
+  } catch (...) {
+    for (Request& r : requests) {
+      if (r.stop == Stop::none) r.end(Stop::failed);
+    }
+    throw;
+  }
+}
+
+// The requests that go on, and what is overdue as the step begins.
+void Cascade::begin(std::span<Request> requests) {
+  const uint32_t last = model_.plan().segments() - 1;
   climbs_.clear();
-  for (size_t i = 0; i < sequences.size(); i++) {
-    Sequence& s = sequences[i];
-    // The new tokens are appended to all sequences or to none: room for them is made first.
+  decoding_ = false;
+  for (Request& r : requests) {
+    if (r.stop != Stop::none) continue;
+    Sequence& s = r.sequence;
+    const bool flush = r.count == 0;
+    if (!r.look()) continue;
+    if (flush && s.frontiers.back() >= s.rows_given()) {
+      r.end(Stop::count);
+      continue;
+    }
+    if (!flush && s.length >= r.capacity) {
+      r.end(Stop::capacity);
+      continue;
+    }
+    // Room for what the step leaves: from its draw on nothing may fail until it is recorded.
     make_room(s.tokens);
     make_room(s.generated);
-    climbs_.push_back({.sequence = &s,
-                       .options = &options[i],
-                       .top = deepest_overdue(s, options[i].max_pending),
-                       .exit = kUndecided,
-                       .token = 0,
-                       .remaining = 1,
-                       .uniform = numerics::uniform(s.seed, s.stream, s.length)});
+    make_room(r.steps);
+    Climb c{.request = &r,
+            .overdue = flush ? last : deepest_overdue(r),
+            .held = flush,
+            .crowded = false,
+            .passing = false,
+            .exit = kUndecided,
+            .row = 0,
+            .uniform = numerics::uniform(s.seed, s.stream, s.length)};
+    for (uint32_t m = 0; m <= c.overdue && c.overdue > 0; m++) c.crowded |= c.bulky(m);
+    decoding_ |= !c.held && !c.crowded && !c.bulky(c.depth());
+    climbs_.push_back(c);
   }
+  if (!decoding_) return;
+  for (Climb& c : climbs_) c.held |= c.crowded;
+}
 
-  for (uint32_t m = 0; m <= last; m++) {
-    spans_.clear(), undecided_.clear(), kept_.clear(), leaving_.clear(), draws_.clear();
-    for (Climb& c : climbs_) {
-      if (c.exit != kUndecided && c.top < m) continue;
-      if (c.exit == kUndecided) {
-        undecided_.push_back(&c);
-        kept_.push_back(uint32_t(spans_.size()));
-      }
-      const Sequence& s = *c.sequence;
-      spans_.push_back({c.sequence, s.frontiers[m], m == 0 ? s.length : s.frontiers[m - 1]});
-    }
-    if (spans_.empty()) break;
-    model_.advance(m, spans_, control);
-    if (undecided_.empty()) continue;
-    keep_rows();
-
-    kept_.clear();
-    if (m < last) {
-      scores_.resize(2 * undecided_.size());
-      model_.route(m, model_.exit_rows(), uint32_t(undecided_.size()), scores_.data());
-    }
-    for (uint32_t i = 0; i < undecided_.size(); i++) {
-      Climb& c = *undecided_[i];
-      if (m < last && !leaves(c, scores_[2 * i], scores_[2 * i + 1])) {
-        continue;
-      }
-      c.exit = m;
-      leaving_.push_back(&c);
-      kept_.push_back(i);
-      draws_.push_back({c.options->temperature, c.options->top_k, c.sequence->seed,
-                        c.sequence->stream, c.sequence->length});
-    }
-    if (leaving_.empty()) continue;
-    keep_rows();
-    tokens_.resize(leaving_.size());
-    model_.emit(m, model_.exit_rows(), draws_, tokens_.data());
-    for (size_t i = 0; i < leaving_.size(); i++) leaving_[i]->token = tokens_[i];
+void Cascade::step(const Limits& limits) {
+  const uint32_t segments = model_.plan().segments(), count = uint32_t(climbs_.size());
+  model_.reserve_exits(segments * count, std::min(count, kHeadRows));
+  exit_rows_ = 0;
+  bulk_left_ = double(limits.prompt_rows) * model_.plan().layers;
+  for (uint32_t m = 0; m < segments; m++) {
+    while (collect(m, limits)) pass(m);
   }
+  draw();
+}
 
-  for (size_t i = 0; i < climbs_.size(); i++) {
-    const Climb& c = climbs_[i];
-    Sequence& s = *c.sequence;
-    const uint32_t token = c.options->force.value_or(c.token);
-    results[i] = {token, c.token, c.exit + 1, plan.segment_end(std::max(c.exit, c.top))};
-    s.tokens.push_back(token);
-    s.generated.push_back(1);
-    s.length++;
+// Who goes through segment m in its next pass, with which rows; nobody if none has to.
+bool Cascade::collect(uint32_t m, const Limits& limits) {
+  const Plan& plan = model_.plan();
+  const uint32_t layers = plan.segment_end(m) - plan.segment_begin(m);
+  advances_.clear(), passing_.clear();
+  uint32_t rows = 0;
+  const auto take = [&](Climb& c, uint32_t end) {
+    const uint32_t begin = c.sequence().frontiers[m];
+    const bool own = c.undecided() && end == c.sequence().length;
+    advances_.push_back({&c.sequence(), begin, end, own ? exit_rows_++ : kNoExitRow});
+    passing_.push_back(&c);
+    c.passing = true;
+    rows += end - begin;
+  };
+  for (Climb& c : climbs_) {
+    c.passing = false;
+    if (!c.going() || !c.request->look()) continue;
+    const Sequence& s = c.sequence();
+    const bool overdue = !c.undecided() && m <= c.overdue && s.frontiers[m] < s.length;
+    if (!overdue && (!c.arrives(m) || c.bulky(m))) continue;
+    if (rows + s.length - s.frontiers[m] <= Model::kPassRows) {
+      take(c, s.length);
+    } else if (rows == 0) {
+      take(c, s.frontiers[m] + Model::kPassRows);
+    }
+  }
+  // Rows of prompts, and whatever else waits in such numbers.
+  uint32_t most = Model::kPassRows;
+  if (decoding_) most = uint32_t(std::min<double>(most, bulk_left_ / layers));
+  if (over(limits)) most = 0;
+  for (Climb& c : climbs_) {
+    if (c.passing || !c.going()) continue;
+    const bool arrives = c.arrives(m) && c.bulky(m);
+    if (!arrives && !(c.held && m <= c.overdue)) continue;
+    const uint32_t room = Model::kPassRows - rows;
+    const uint32_t some = std::min({c.waiting(m), room, most});
+    if (some == 0) continue;
+    const uint32_t end = c.sequence().frontiers[m] + some;
+    take(c, end + (arrives && end == c.waiting_end(m) && room > some));
+    most -= some;
+    if (decoding_) bulk_left_ -= double(some) * layers;
+  }
+  if (advances_.empty()) return false;
+  // The weights are read in any case: a few rows more cost no bytes.
+  for (Climb& c : climbs_) {
+    if (rows >= kRideRows) break;
+    if (c.passing || !c.going() || c.waiting(m) == 0) continue;
+    take(c, c.sequence().frontiers[m] + std::min(c.waiting(m), kRideRows - rows));
+  }
+  return true;
+}
+
+void Cascade::pass(uint32_t m) {
+  const Plan& plan = model_.plan();
+  const double layers = plan.segment_end(m) - plan.segment_begin(m);
+  const Work before = model_.work();
+  model_.pass(m, advances_);
+  worked_ = true;
+  const Work share = difference(model_.work(), before, advances_.size());
+  arrived_.clear();
+  for (size_t i = 0; i < advances_.size(); i++) {
+    const Advance& a = advances_[i];
+    Climb& c = *passing_[i];
+    c.request->work += share;
+    c.request->work.layer_rows += layers * (a.end - a.begin);
+    if (!a.finite) {
+      c.request->fail(Model::not_finite("segment", m));
+    } else if (a.exit_row != kNoExitRow) {
+      c.row = a.exit_row;
+      arrived_.push_back(&c);
+    }
+  }
+  // Neighbouring exit rows together; one that failed may have left a gap.
+  for (size_t begin = 0, end = 0; begin < arrived_.size(); begin = end) {
+    do end++;
+    while (end < arrived_.size() && arrived_[end]->row == arrived_[end - 1]->row + 1);
+    decide(m, std::span(arrived_).subspan(begin, end - begin));
   }
 }
 
-void Cascade::flush(std::span<Sequence> sequences, const Control& control) {
-  for (uint32_t m = 0; m < model_.plan().segments(); m++) {
-    spans_.clear();
-    for (Sequence& s : sequences) {
-      if (s.length == 0) continue;
-      spans_.push_back({&s, s.frontiers[m], m == 0 ? s.length - 1 : s.frontiers[m - 1]});
+// Routes the rows, which lie side by side.
+void Cascade::decide(uint32_t m, std::span<Climb* const> arrived) {
+  const Plan& plan = model_.plan();
+  const bool last = m + 1 == plan.segments();
+  if (!last) {
+    const Work before = model_.work();
+    scores_.resize(2 * arrived.size());
+    model_.route(m, model_.exit_row(arrived[0]->row), uint32_t(arrived.size()), scores_.data());
+    const Work share = difference(model_.work(), before, arrived.size());
+    for (Climb* c : arrived) c->request->work += share;
+  }
+  for (size_t i = 0; i < arrived.size(); i++) {
+    Climb& c = *arrived[i];
+    if (!last) {
+      const float stay = scores_[2 * i], go = scores_[2 * i + 1];
+      if (!numerics::is_finite(stay) || !numerics::is_finite(go)) {
+        c.request->fail(Model::not_finite("router", m));
+        continue;
+      }
+      if (!leaves(plan, *c.request, c.uniform, stay, go)) continue;
     }
-    model_.advance(m, spans_, control);
+    c.exit = m;
+  }
+}
+
+// A token for everyone who has left, at whatever exit.
+void Cascade::draw() {
+  leaving_.clear();
+  for (size_t i = 0; i < climbs_.size(); i++) {
+    const Climb& c = climbs_[i];
+    if (c.undecided() || !c.going()) continue;
+    const Law& law = c.request->law;
+    const Sequence& s = c.sequence();
+    leaving_.push_back({.exit = c.exit,
+                        .row = c.row,
+                        .draw = {law.temperature, law.top_k, s.seed, s.stream, s.length},
+                        .owner = uint32_t(i)});
+  }
+  if (leaving_.empty()) return;
+  const Work before = model_.work();
+  model_.emit(leaving_);
+  const Work share = difference(model_.work(), before, leaving_.size());
+  for (const Leaving& l : leaving_) {
+    Climb& c = climbs_[l.owner];
+    c.request->work += share;
+    if (l.token == kNoToken) {
+      c.request->fail(Model::not_finite("head", c.exit));
+    } else {
+      append(c, l.token);
+    }
+  }
+}
+
+void Cascade::append(const Climb& c, uint32_t drawn) {
+  Request& r = *c.request;
+  Sequence& s = r.sequence;
+  const uint32_t token = r.force.value_or(drawn);
+  s.tokens.push_back(token);
+  s.generated.push_back(1);
+  s.length++;
+  r.steps.push_back({.token = token,
+                     .drawn = drawn,
+                     .exit = c.exit + 1,
+                     .layers_run = model_.plan().segment_end(std::max(c.exit, c.overdue)),
+                     .pending = s.frontiers.front() - s.frontiers.back(),
+                     .work = std::exchange(r.work, {})});
+  r.remaining = 1;
+  const auto& stops = r.stop_tokens;
+  if (std::find(stops.begin(), stops.end(), token) != stops.end()) {
+    r.end(Stop::token);
+  } else if (r.steps.size() == r.count) {
+    r.end(Stop::count);
   }
 }
 

@@ -1,30 +1,28 @@
-// The cascade: which segments run, who leaves where, and how frontiers move. This rule lives here
-// and nowhere else.
+// The cascade over many sequences: which segments run over which rows, who leaves where, and how
+// frontiers move. This rule lives here and nowhere else.
+//
+// All sequences of a call take a step together. On the way up each segment is read once, for those
+// who have not left, for rows that are overdue, for rows of prompts and for rows that ride along;
+// all tokens are drawn at the end, in one pass over each head. Which rows share a pass changes when
+// they are computed and not one bit of them.
 #pragma once
 
-#include <optional>
+#include <chrono>
 #include <span>
 #include <vector>
 
-#include "control.h"
 #include "model.h"
-#include "sequence.h"
+#include "request.h"
 
 namespace nvium {
 
-struct StepOptions {
-  float temperature = 1;          // of the head; 0: its largest logit
-  uint32_t top_k = 0;             // 0: all
-  float router_temperature = 1;   // 0: leave where leaving is the more probable
-  uint32_t max_pending = 15;      // UINT32_MAX: no bound
-  std::optional<uint32_t> force;  // append this token instead of the one drawn
-};
-
-struct StepResult {
-  uint32_t token;       // appended
-  uint32_t drawn;       // what the model drew: the same unless forced
-  uint32_t exit;        // 1-based; N: full depth
-  uint32_t layers_run;  // by the new row: more than the exit's when a boundary was overdue
+// What bounds a call, for all of its sequences.
+struct Limits {
+  // Rows of prompts a step takes through the whole model beside rows that decode: a bound on how
+  // long those wait for them.
+  uint32_t prompt_rows = 32;
+  // No step begins after this, and no rows of prompts are taken; but a call does something.
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
 
 // Drives a model's segments and exits. Keeps its lists, so that a step allocates nothing where one
@@ -33,36 +31,56 @@ class Cascade {
  public:
   explicit Cascade(Model& model) : model_(model) {}
 
-  // Draws and appends one token for each sequence (options[i], results[i]). Throws Failure and
-  // Aborted: then no sequence has a new token, though frontiers may have moved.
-  void step(std::span<Sequence> sequences, std::span<const StepOptions> options,
-            const Control& control, std::span<StepResult> results);
-
-  // Brings every segment to position length - 1.
-  void flush(std::span<Sequence> sequences, const Control& control);
+  // Runs every request until it ends, which `stop` then tells, or the time is over. Throws what no
+  // single request is to blame for (a device that fails, no memory): then all that had not ended
+  // are as after their last whole step, and `failed`.
+  void run(std::span<Request> requests, const Limits& limits);
 
  private:
-  // One sequence on its way up.
+  // A request in a step.
   struct Climb {
-    Sequence* sequence;
-    const StepOptions* options;
-    uint32_t top;   // the deepest segment that must run whatever the routers say, 0-based
-    uint32_t exit;  // segment the token left at, 0-based
-    uint32_t token;
-    float remaining;   // R: probability of having stayed so far
+    Request* request;
+    uint32_t overdue;  // the deepest segment that must run whatever the routers say, 0-based
+    bool held;         // its own row does not climb: what waits comes first
+    bool crowded;      // so many rows are overdue that rows of others must not wait for them
+    bool passing;      // it takes part in the pass at hand
+    uint32_t exit;     // segment the token left at, 0-based
+    uint32_t row;      // of the model's exit rows: where its own row has come to
     uint32_t uniform;  // the cascade's draw for this position
+
+    Sequence& sequence() const { return request->sequence; }
+    bool going() const { return request->stop == Stop::none; }
+    bool undecided() const;
+    // Segments its own row has been through.
+    uint32_t depth() const;
+    // Rows before its own that wait before segment m, and the end of them.
+    uint32_t waiting(uint32_t m) const;
+    uint32_t waiting_end(uint32_t m) const;
+    // Whether those are so many, or of a prompt, that rows that decode must not wait for them.
+    bool bulky(uint32_t m) const;
+    // Whether its own row comes to segment m next.
+    bool arrives(uint32_t m) const;
   };
 
-  bool leaves(Climb& climb, float stay, float go) const;
-  void keep_rows();
+  void begin(std::span<Request> requests);
+  void step(const Limits& limits);
+  bool collect(uint32_t m, const Limits& limits);
+  void pass(uint32_t m);
+  void decide(uint32_t m, std::span<Climb* const> arrived);
+  void draw();
+  void append(const Climb& climb, uint32_t drawn);
+  bool over(const Limits& limits) const;
 
   Model& model_;
   std::vector<Climb> climbs_;
-  std::vector<Climb*> undecided_, leaving_;
-  std::vector<Advance> spans_;
-  std::vector<uint32_t> kept_, tokens_;
+  std::vector<Advance> advances_;
+  std::vector<Climb*> passing_, arrived_;  // passing_[i] is whose advances_[i] is
+  std::vector<Leaving> leaving_;
   std::vector<float> scores_;
-  std::vector<Draw> draws_;
+  uint32_t exit_rows_ = 0;  // in use, in this step
+  double bulk_left_ = 0;    // rows of prompts this step may take yet, times layers
+  bool decoding_ = false;   // somebody's own row climbs now, and must not be held up
+  bool worked_ = false;     // this call has made a pass
 };
 
 }  // namespace nvium

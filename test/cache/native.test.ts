@@ -21,13 +21,13 @@ describe.each(["quadrivium-gqa-f32", "bivium-untied-bf16", "trivium-sharded-f16"
     const lane = createLane(model, 0n, tokens);
     await runLanes(model, [lane], { count: 0 });
     const computed = keysAndValues(model, lane.state);
-    release(lane.state, model.engine.pools);
+    release(lane.state, model.core.scheduler.memory.pools);
     return computed;
   }
 
   it.each([1, 2])("every sequence holds what its own tokens give, script %i", async (script) => {
     const { below, pick, once } = random(script);
-    const { pools } = model.engine;
+    const { pools } = model.core.scheduler.memory;
     const V = model.info.vocabSize;
     const some = () => Array.from({ length: 1 + below(50) }, () => below(V));
     let lanes: Lane[] = [createLane(model, 1n, some())];

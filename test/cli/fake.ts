@@ -23,7 +23,11 @@ export const info: ModelInfo = {
     cache: 0,
     boundary: 0,
     workspace: 0,
+    used: 0,
+    cached: 0,
+    limit: 1_000_000,
   },
+  waiting: 0,
 };
 
 /** What it cost, as the fake engine says. */
@@ -34,6 +38,8 @@ export const stats: GenerateResult["stats"] = {
   weightBytes: 6_000_000,
   rowsRun: 18,
   rowsNeverRun: 6,
+  cachedTokens: 0,
+  discarded: { tokens: 0, layerPasses: 0, weightBytes: 0, rowsRun: 0 },
 };
 
 export interface World {

@@ -13,7 +13,7 @@ const FIXTURE = fixture("quadrivium-gqa-f32");
 const PROMPT = Array.from({ length: 66 }, (_, i) => 3 + ((i * 11) % 40));
 const LENGTH = 74;
 
-const load = () => loadModel(FIXTURE, { device: "cuda" });
+const load = () => loadModel(FIXTURE, { device: "cuda", prefixShare: 0 });
 
 function begin(model: Model, stream = 0): Session {
   const session = model.createSession({ seed: 5, stream, maxPending: 3 });
@@ -137,7 +137,7 @@ describe.skipIf(device === undefined)("a CUDA device", () => {
       const other = begin(model, 1);
       await goesOn(model, session, expected);
       await goesOn(model, other, expectedOther);
-      const { cache, boundary } = model.engine.pools;
+      const { cache, boundary } = model.core.scheduler.memory.pools;
       expect(cache.used + boundary.used).toBe(0);
       await model.dispose();
       if (error === undefined) break;
@@ -166,7 +166,7 @@ describe.skipIf(device === undefined)("a CUDA device", () => {
       if (error === undefined) break;
       count++;
     }
-    const { cache, boundary } = model.engine.pools;
+    const { cache, boundary } = model.core.scheduler.memory.pools;
     expect(cache.used + boundary.used).toBe(0);
     await model.dispose();
     expect(count).toBeGreaterThan(20);
@@ -216,7 +216,7 @@ describe.skipIf(device === undefined)("a CUDA device", () => {
       await using automatic = await loadModel(FIXTURE);
       expect(automatic.info.device).toBe("cpu");
       await model.dispose();
-      const { cache, boundary } = model.engine.pools;
+      const { cache, boundary } = model.core.scheduler.memory.pools;
       expect(cache.used + boundary.used).toBe(0);
       await goesOn(cpu, begin(cpu), expected);
       device?.resetDevice();

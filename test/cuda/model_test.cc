@@ -40,29 +40,40 @@ Bytes run(Backend& backend) {
   for (uint32_t b = 0; b < blocks; b++) fresh.push_back(b);
   // Boundary rows beyond a frontier are garbage; here they are zeros, so that blocks compare.
   Cascade cascade(model);
-  std::vector<Sequence> sequences;
+  std::vector<Request> requests(kSequences);
   for (uint32_t i = 0; i < kSequences; i++) {
-    sequences.push_back(make_sequence(plan, i, 1 + i * 31));
+    requests[i].sequence = make_sequence(plan, i, 1 + i * 31);
   }
-  model.reserve(sequences, fresh, kBlocks * kBlockPositions);
+  for (uint32_t i = 0; i < kSequences; i++) {
+    const std::span blocks_of = std::span(fresh).subspan(i * kBlocks, kBlocks);
+    model.reserve(requests[i].sequence, blocks_of, kBlocks * kBlockPositions);
+  }
+  const auto run = [&](uint32_t count) {
+    for (Request& r : requests) {
+      r.count = count;
+      r.stop = Stop::none;
+      r.steps.clear();
+    }
+    cascade.run(requests, {});
+  };
   Bytes result;
   const auto note = [&](uint32_t number) { append(result, &number, 4); };
   for (uint32_t round = 0; round < 12; round++) {
-    std::vector<StepOptions> options(kSequences);
     for (uint32_t i = 0; i < kSequences; i++) {
-      options[i].temperature = (round + i) % 3 == 0 ? 0.0f : 0.8f;
-      options[i].top_k = (round + i) % 4 == 1 ? 9 : 0;
-      options[i].max_pending = 4 + i;
+      requests[i].law = {.temperature = (round + i) % 3 == 0 ? 0.0f : 0.8f,
+                         .top_k = (round + i) % 4 == 1 ? 9u : 0u};
+      requests[i].max_pending = 4 + i;
     }
-    std::vector<StepResult> steps(kSequences);
-    cascade.step(sequences, options, Control(), steps);
-    for (const StepResult& s : steps) note(s.token), note(s.exit), note(s.layers_run);
-    for (const Sequence& s : sequences) {
-      for (const uint32_t f : s.frontiers) note(f);
+    run(1);
+    for (const Request& r : requests) {
+      const StepResult& s = r.steps.at(0);
+      note(s.token), note(s.exit), note(s.layers_run);
+      for (const uint32_t f : r.sequence.frontiers) note(f);
     }
-    if (round == 6) cascade.flush(sequences, Control());
+    if (round == 6) run(0);
     if (round == 8) {
-      for (Sequence& s : sequences) {
+      for (Request& r : requests) {
+        Sequence& s = r.sequence;
         if (s.length < 5) continue;
         s.length -= 3;
         s.tokens.resize(s.length);
@@ -71,7 +82,7 @@ Bytes run(Backend& backend) {
       }
     }
   }
-  cascade.flush(sequences, Control());
+  run(0);
   for (uint32_t b = 0; b < blocks; b++) append(result, model.read_block(true, b));
 
   Sequence fresh_sequence = make_sequence(plan, 0, 70);

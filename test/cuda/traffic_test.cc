@@ -176,7 +176,7 @@ TEST(five_launches_a_layer) {
       const uint32_t fresh[] = {0};
       Sequence sequence;
       sequence.cache.block = {0};
-      model.reserve({&sequence, 1}, fresh, kBlockPositions);
+      model.reserve(sequence, fresh, kBlockPositions);
       std::vector<std::byte*> blocks;
       model.add_blocks(sequence, blocks);
       const std::vector<uint32_t> tokens(rows, 7);
@@ -189,22 +189,25 @@ TEST(five_launches_a_layer) {
   }
 }
 
-// Its adapter's two products and the draw, be it by top-k.
-TEST(a_head_is_three_launches) {
+// The norm, its adapter's two products and the draw, be it by top-k.
+TEST(a_head_is_four_launches) {
   constexpr bench::Shape kTiny{"tiny", 8, 64, 96, 4, 16, 300, true};
   for (const uint32_t top_k : {0u, 5u}) {
     for (const uint32_t rows : {1u, 16u}) {
       const Traffic t = count([&](Backend& backend, const auto& start) {
         bench::GeneratedSource source;
         Model model(backend, bench::make_plan(kTiny), source, Control());
-        model.reserve_exits(rows);
-        const Buffer hidden = on_device(backend, Random(4).values(rows * kTiny.hidden));
-        const std::vector<Draw> draws(rows, Draw{.top_k = top_k});
-        std::vector<uint32_t> tokens(rows);
+        model.reserve_exits(rows, rows);
+        const std::vector<float> hidden = Random(4).values(rows * kTiny.hidden);
+        backend.write(model.exit_row(0), hidden.data(), hidden.size() * sizeof(float));
+        std::vector<Leaving> leaving;
+        for (uint32_t r = 0; r < rows; r++) {
+          leaving.push_back({.exit = 0, .row = r, .draw = {.top_k = top_k}, .owner = r});
+        }
         start();
-        model.emit(0, hidden.floats(), draws, tokens.data());
+        model.emit(leaving);
       });
-      CHECK_EQ(t.launches, 3u);
+      CHECK_EQ(t.launches, 4u);
     }
   }
 }

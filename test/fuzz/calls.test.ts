@@ -80,8 +80,8 @@ let other: Model;
 let expected: string;
 beforeAll(async () => {
   const directory = fixture("quadrivium-gqa-f32");
-  model = await loadModel(directory, { threads: 1 });
-  other = await loadModel(directory, { threads: 1 });
+  model = await loadModel(directory, { threads: 1, prefixShare: 0 });
+  other = await loadModel(directory, { threads: 1, prefixShare: 0 });
   expected = await story(other);
 });
 afterAll(async () => {
@@ -198,7 +198,7 @@ it("calls at random", { timeout: TIMEOUT }, async () => {
     }
     if (once(4)) expect(await story(model)).toBe(expected);
     await Promise.all(sessions.map((session) => session.dispose()));
-    const { cache, boundary } = model.engine.pools;
+    const { cache, boundary } = model.core.scheduler.memory.pools;
     expect([cache.used, boundary.used]).toEqual([0, 0]);
   });
   expect(await story(model)).toBe(expected);

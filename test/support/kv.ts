@@ -17,7 +17,7 @@ export interface KeysAndValues {
 
 /** Geometry of a block (native/backend.h, CacheShape). */
 function shapeOf(model: Model) {
-  const { plan } = model.engine;
+  const { plan } = model.core;
   const key = plan.tensors[plan.layerPlans[0]?.key ?? -1];
   const bf16 = key?.type === "bf16";
   const size = bf16 ? 2 : 4;
@@ -53,7 +53,7 @@ export function keysAndValues(
 ): KeysAndValues {
   const { size, headBytes, layerBytes, offsets, kvHeads } = shapeOf(model);
   const slotBytes = kvHeads * (offsets[0] as number[]).length * size;
-  const blocks = state.cache.map((block) => model.engine.native.readBlock("cache", block));
+  const blocks = state.cache.map((block) => model.core.native.readBlock("cache", block));
   const layers: Uint8Array[] = [];
   for (const [m, [begin, end]] of segmentLayers(model).entries()) {
     const positions = frontiers[m] as number;

@@ -1,4 +1,4 @@
-/** Calls of several sequences at once, which the public API does not make yet: lib/cache over the native seam. */
+/** Calls of several sequences at once: lib/cache over the native seam, without the scheduler. */
 import {
   commit,
   createSequence,
@@ -7,8 +7,7 @@ import {
   type SequenceState,
 } from "../../lib/cache/sequence.js";
 import type { Model } from "../../lib/model.js";
-import type { NativeFailure, NativeStepOptions } from "../../lib/native.js";
-import { STEP_FIELDS } from "../../lib/native.js";
+import { type NativeFailure, type NativeRequest, STEP_FIELDS } from "../../lib/native.js";
 
 export interface Lane {
   readonly state: SequenceState;
@@ -22,7 +21,7 @@ export interface LaneStep {
 }
 
 export interface LaneCall {
-  readonly options?: Partial<NativeStepOptions>;
+  readonly options?: Partial<LaneOptions>;
   readonly count?: number;
   readonly stopTokens?: readonly number[];
   readonly abort?: Int32Array<ArrayBuffer>;
@@ -30,16 +29,16 @@ export interface LaneCall {
   readonly broken?: boolean;
 }
 
-const EXACT: NativeStepOptions = {
-  temperature: 1,
-  topK: 0,
-  routerTemperature: 1,
+type LaneOptions = Pick<NativeRequest, "law" | "maxPending" | "force">;
+
+const EXACT: LaneOptions = {
+  law: { temperature: 1, topK: 0, routerTemperature: 1 },
   maxPending: 15,
   force: -1,
 };
 
 export function createLane(model: Model, seed: bigint, tokens: readonly number[]): Lane {
-  const state = createSequence(model.engine.segments);
+  const state = createSequence(model.core.segments);
   appendTo(state, tokens);
   return { state, seed, stream: 0 };
 }
@@ -57,34 +56,32 @@ export async function runLanes(
   lanes: readonly Lane[],
   { options, count = 1, stopTokens = [], abort = new Int32Array(1), broken = false }: LaneCall = {},
 ): Promise<{ steps: LaneStep[][]; error: NativeFailure | null }> {
-  const { pools, native } = model.engine;
+  const { native, scheduler } = model.core;
+  const { pools } = scheduler.memory;
   const reservations = lanes.map(({ state }) =>
     reserve(state, pools, state.tokens.length + Math.max(count, 1) - 1),
   );
-  const call = {
-    sequences: lanes.map(({ state, seed, stream }, i) =>
-      describe(state, reservations[i] as ReturnType<typeof reserve>, seed, stream),
-    ),
-    cacheBlocks: pools.cache.size,
+  const result = await native.run({
+    requests: lanes.map(({ state, seed, stream }, i) => ({
+      ...describe(state, reservations[i] as ReturnType<typeof reserve>, seed, stream),
+      ...EXACT,
+      ...options,
+      count,
+      capacity: 2 ** 24,
+      stopTokens: Uint32Array.from(stopTokens),
+      abort,
+      remaining: 1,
+    })),
+    cacheBlocks: broken ? 0 : pools.cache.size,
     boundaryBlocks: pools.boundary.size,
-    fresh: Uint32Array.from(reservations.flatMap(({ fresh }) => fresh)),
-    positions: broken ? 0 : Math.max(...reservations.map(({ end }) => end)),
-    control: { abort },
-  };
-  const result =
-    count === 0
-      ? await native.flush(call)
-      : await native.step({
-          ...call,
-          options: lanes.map(() => ({ ...EXACT, ...options })),
-          count,
-          budget: 60_000,
-          stopTokens: Uint32Array.from(stopTokens),
-        });
+    promptRows: 32,
+    budget: 600_000,
+  });
   const steps = lanes.map(({ state }, i): LaneStep[] => {
-    const frontiers = Array.from(result.frontiers[i] ?? []);
+    const outcome = result.requests[i];
+    const frontiers = Array.from(outcome?.frontiers ?? []);
     commit(state, pools, reservations[i] as ReturnType<typeof reserve>, frontiers);
-    const numbers = result.steps[i] ?? new Uint32Array();
+    const numbers = outcome?.steps ?? new Float64Array();
     const list: LaneStep[] = [];
     for (let at = 0; at < numbers.length; at += STEP_FIELDS) {
       const [token = 0, , exit = 0] = numbers.subarray(at);
@@ -94,5 +91,7 @@ export async function runLanes(
     }
     return list;
   });
-  return { steps, error: result.error };
+  const stopped = result.requests.find(({ stop }) => stop === "aborted");
+  const aborted = { aborted: true, code: "", message: "", details: {} };
+  return { steps, error: result.error ?? (stopped === undefined ? null : aborted) };
 }

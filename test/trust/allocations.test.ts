@@ -42,8 +42,10 @@ describe.runIf(process.platform === "linux")("when memory runs out", () => {
     const found = run("no-memory.js") as Record<string, { refused: number; failed: number }>;
     for (const [what, { refused, failed }] of Object.entries(found)) {
       expect(refused, what).toBeGreaterThan(20);
-      // Each refusal is felt, or the test would not reach what it is about.
-      expect(failed, what).toBe(refused);
+      // Each refusal is felt, or the test would not reach what it is about. What is refused to several sequences at once is
+      // tried again for fewer, so that there only those that last are.
+      if (what === "other") expect(failed).toBeGreaterThan(refused / 3);
+      else expect(failed, what).toBe(refused);
     }
   }, 160_000);
 

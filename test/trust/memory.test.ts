@@ -12,7 +12,8 @@ const collect = runInNewContext("gc") as () => void;
 const FIXTURE = fixture("quadrivium-long-bf16");
 const MB = 2 ** 20;
 
-const load = (directory = FIXTURE) => loadModel(directory, { threads: 1 });
+const load = (directory = FIXTURE) =>
+  loadModel(directory, { threads: 1, prefixShare: 0, cacheBytes: 2 ** 32 });
 
 function total({ info: { memory } }: Model): number {
   return memory.weights + memory.cache + memory.boundary + memory.workspace;
@@ -73,18 +74,29 @@ describe("the garbage collector", () => {
         const model = await load();
         models.push(new WeakRef(model));
         // Blocks for 20,000 tokens, of which one is computed.
-        const { native, pools, segments } = model.engine;
+        const { native, scheduler, segments } = model.core;
+        const { pools } = scheduler.memory;
         const state = createSequence(segments);
         state.tokens.push(1);
         state.generated.push(0);
         const reservation = reserve(state, pools, 20_000);
-        await native.flush({
-          sequences: [describeSequence(state, reservation, 0n, 0)],
+        const request = {
+          ...describeSequence(state, reservation, 0n, 0),
+          law: { temperature: 1, topK: 0, routerTemperature: 1 },
+          maxPending: 15,
+          force: -1,
+          count: 0,
+          capacity: 20_000,
+          stopTokens: new Uint32Array(),
+          abort: new Int32Array(1),
+          remaining: 1,
+        };
+        await native.run({
+          requests: [request],
           cacheBlocks: pools.cache.size,
           boundaryBlocks: pools.boundary.size,
-          fresh: new Uint32Array(reservation.fresh),
-          positions: reservation.end,
-          control: { abort: new Int32Array(1) },
+          promptRows: 32,
+          budget: 1000,
         });
         expect(total(model)).toBeGreaterThan(40 * MB);
       })();
@@ -151,7 +163,8 @@ describe("memory that nobody uses", () => {
 describe("sessions that are forgotten without dispose", () => {
   it("give their blocks back, and the others draw what they would have", async () => {
     const model = await load();
-    const { pools, sessions } = model.engine;
+    const { sequences, memory } = model.core.scheduler;
+    const { pools } = memory;
     const kept = model.createSession({ seed: 8 });
     kept.append(prompt(80));
     await kept.step();
@@ -166,11 +179,11 @@ describe("sessions that are forgotten without dispose", () => {
         // An iterator that is dropped in the middle.
         if (i % 3 === 0) await session.decode(5).next();
       }
-      expect(forgotten.length).toBe(sessions.size - 1);
+      expect(forgotten.length).toBe(sequences.size - 1);
       expect(pools.cache.used).toBeGreaterThan(used + 20);
     })();
-    await collectUntil(() => sessions.size === 1);
-    expect([sessions.size, pools.cache.used]).toEqual([1, used]);
+    await collectUntil(() => sequences.size === 1);
+    expect([sequences.size, pools.cache.used]).toEqual([1, used]);
     for (let i = 0; i < 20; i++) await kept.step();
     const alone = (await load()).createSession({ seed: 8 });
     alone.append(prompt(80));

@@ -22,7 +22,7 @@ function disarm() {
 }
 
 const PROMPT = Array.from({ length: 70 }, (_, i) => 3 + ((i * 11) % 40));
-const options = { threads: 1 };
+const options = { threads: 1, prefixShare: 0 };
 
 function session(model) {
   const made = model.createSession({ seed: 5, maxPending: 3 });
@@ -109,7 +109,7 @@ for (const [name, call] of Object.entries(calls)) {
     async ({ model, of }) => {
       if ((await finish(of)) !== expected) throw new Error(`other tokens after ${name}`);
       await of.dispose();
-      const { cache, boundary } = model.engine.pools;
+      const { cache, boundary } = model.core.scheduler.memory.pools;
       if (cache.used + boundary.used !== 0) throw new Error(`blocks lost after ${name}`);
       await model.dispose();
     },

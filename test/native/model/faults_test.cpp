@@ -143,17 +143,22 @@ TEST(a_step_like_one_before_allocates_nothing) {
     std::vector<Sequence> sequences;
     for (uint32_t i = 0; i < 3; i++) sequences.push_back(world.sequence(prompt(kPrompt + i), i));
     const std::vector<StepOptions> options{{.max_pending = 2}, {.top_k = 5}, {.temperature = 0}};
-    std::vector<StepResult> results(3);
     world.reserve(sequences, 40);
     Cascade cascade(world.model());
+    std::vector<Request> requests = make_requests(sequences, options, 1);
     for (const bool again : {false, true}) {
-      for (Sequence& s : sequences) truncate(s, kPrompt);
+      for (Request& r : requests) truncate(r.sequence, kPrompt);
       world.enter([&] {
         for (uint32_t i = 0; i < 40; i++) {
+          for (Request& r : requests) {
+            r.stop = Stop::none;
+            r.steps.clear();
+          }
           if (again) faults::arm(0, true);
-          const End end = end_of([&] { cascade.step(sequences, options, Control(), results); });
+          const End end = end_of([&] { cascade.run(requests, {}); });
           CHECK(!faults::disarm());
           CHECK(end == End::done);
+          for (const Request& r : requests) CHECK(r.stop == Stop::count);
         }
       });
     }

@@ -99,6 +99,29 @@ inline std::vector<uint32_t> prompt(uint32_t length) {
   return tokens;
 }
 
+struct StepOptions {
+  float temperature = 1;
+  uint32_t top_k = 0;
+  uint32_t max_pending = 15;
+};
+
+// `count` tokens for each of the sequences, which are moved from; 0: flush.
+inline std::vector<Request> make_requests(std::span<Sequence> sequences,
+                                          std::span<const StepOptions> options, uint32_t count,
+                                          const Control& control = {}) {
+  std::vector<Request> requests(sequences.size());
+  for (size_t i = 0; i < requests.size(); i++) {
+    Request& r = requests[i];
+    r.law = {.temperature = options[i].temperature, .top_k = options[i].top_k};
+    r.max_pending = options[i].max_pending;
+    r.count = count;
+    r.control = control;
+  }
+  // Nothing fails from here on.
+  for (size_t i = 0; i < requests.size(); i++) requests[i].sequence = std::move(sequences[i]);
+  return requests;
+}
+
 // A model and the blocks of its sequences, handed out in order and never taken back.
 class World {
  public:
@@ -144,11 +167,9 @@ class World {
   // Makes room for `more` rows behind those of the sequences. It may be called again after it
   // failed.
   void reserve(std::span<Sequence> sequences, uint32_t more, const Control& control = {}) {
-    std::vector<uint32_t> fresh;
-    uint32_t positions = 0;
     for (Sequence& s : sequences) {
       const uint32_t end = s.length + more, blocks = ceil_div(end, kBlockPositions);
-      positions = std::max(positions, end);
+      std::vector<uint32_t> fresh;
       while (s.cache.block.size() < blocks) {
         add(s.cache, cache_);
         cache_++;
@@ -163,8 +184,8 @@ class World {
       for (size_t b = ceil_div(s.frontiers[0], kBlockPositions); b < blocks; b++) {
         if (s.cache.spare[b] == kNoBlock) fresh.push_back(uint32_t(s.cache.block[b]));
       }
+      enter([&] { model_->reserve(s, fresh, end, control); });
     }
-    enter([&] { model_->reserve(sequences, fresh, positions, control); });
   }
 
   StepResult step(Sequence& s, const StepOptions& options = {}) {
@@ -173,15 +194,18 @@ class World {
     return result;
   }
 
+  // One step of each. Throws what ended one of them.
   void step(std::span<Sequence> sequences, std::span<const StepOptions> options,
             std::span<StepResult> results, const Control& control = {}) {
     reserve(sequences, 1, control);
-    enter([&] { cascade_->step(sequences, options, control, results); });
+    run(sequences, options, 1, control,
+        [&](size_t i, const Request& r) { results[i] = r.steps.front(); });
   }
 
   void flush(Sequence& s, const Control& control = {}) {
     reserve({&s, 1}, 0, control);
-    enter([&] { cascade_->flush({&s, 1}, control); });
+    const StepOptions options;
+    run({&s, 1}, {&options, 1}, 0, control, [](size_t, const Request&) {});
   }
 
   // exit_probs, exit_logits and mixture_log_probs, one after another.
@@ -235,6 +259,32 @@ class World {
   }
 
  private:
+  template <class Visit>
+  void run(std::span<Sequence> sequences, std::span<const StepOptions> options, uint32_t count,
+           const Control& control, const Visit& done) {
+    std::vector<Request> requests = make_requests(sequences, options, count, control);
+    // Frontiers that moved stand, however it ends.
+    const auto give_back = [&] {
+      for (size_t i = 0; i < requests.size(); i++) {
+        sequences[i] = std::move(requests[i].sequence);
+      }
+    };
+    try {
+      enter([&] { cascade_->run(requests, {}); });
+    } catch (...) {
+      give_back();
+      throw;
+    }
+    for (size_t i = 0; i < requests.size(); i++) {
+      if (!requests[i].steps.empty() || count == 0) done(i, requests[i]);
+    }
+    give_back();
+    for (Request& r : requests) {
+      if (r.stop == Stop::aborted) throw Aborted{};
+      if (r.stop == Stop::failed) throw std::move(r.failure);
+    }
+  }
+
   void load(TensorSource& source, const Control& control) {
     enter([&] {
       model_ = std::make_unique<Model>(spy, plan_, source, control);

@@ -59,6 +59,11 @@ class Spy final : public Backend {
     to_.attend(attention);
     if (attended) attended(attention);
   }
+  void normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
+                 float* output) override {
+    look();
+    to_.normalise(rows, width, epsilon, output);
+  }
   void route(const Routing& routing) override {
     look();
     to_.route(routing);

@@ -77,6 +77,9 @@ test("whole numbers are integers, others floats, and nothing given is changed", 
 test("what would take for ever or all memory is refused", () => {
   expect(() => render("{{ 'a' * 1000000000 }}")).toThrow(TemplateError);
   expect(() => render("{{ 9 ** 999999999 }}")).toThrow(TemplateError);
+  for (const made of ["'a'.center(10 ** 12)", "[1]|batch(10 ** 12, 0)|list", "'%999999999d' % 1"]) {
+    expect(() => render(`{{ ${made} }}`)).toThrow(TemplateError);
+  }
   expect(() => render("{{ range(1000000) }}")).toThrow(TemplateError);
   expect(() => render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}")).toThrow(TemplateError);
   expect(() => compileTemplate(`{{ ${"(".repeat(100_000)}`)).toThrow(TemplateError);

@@ -11,6 +11,7 @@ import {
   iterate,
   listOf,
   order,
+  room,
   signed,
   truth,
   whole,
@@ -69,12 +70,18 @@ export function createFilters(named: Named): ReadonlyMap<string, Filter> {
       : subscript(value, key);
   });
   define("batch", { linecount: REQUIRED, fill_with: null }, (value, { linecount, fill_with }) => {
-    const size = whole(linecount, "linecount");
-    const items = listOf(value);
     const rows: Value[] = [];
-    for (let i = 0; i < items.length; i += size) {
-      const row = items.slice(i, i + size);
-      while (fill_with !== null && row.length < size) row.push(fill_with);
+    let row: Value[] = [];
+    for (const item of iterate(value)) {
+      if (equals(BigInt(row.length), linecount)) {
+        rows.push(row);
+        row = [];
+      }
+      row.push(item);
+    }
+    if (row.length > 0) {
+      const missing = fill_with === null ? 0 : room(whole(linecount, "linecount")) - row.length;
+      for (let n = 0; n < missing; n++) row.push(fill_with);
       rows.push(row);
     }
     return lazy(rows);
@@ -144,7 +151,7 @@ export function createFilters(named: Named): ReadonlyMap<string, Filter> {
     },
   );
   define("indent", { width: 4n, first: false, blank: false }, (value, { width, first, blank }) => {
-    const space = isString(width) ? width : " ".repeat(whole(width, "width"));
+    const space = isString(width) ? width : " ".repeat(room(Math.max(0, whole(width, "width"))));
     const [head = "", ...rest] = linesOf(`${textOf(value, "indent")}\n`, false);
     const lines = rest.map((line) => (line !== "" || truth(blank) ? space + line : line));
     return (truth(first) ? space : "") + [head, ...lines].join("\n");
@@ -220,7 +227,8 @@ export function createFilters(named: Named): ReadonlyMap<string, Filter> {
   });
   define("safe string", {}, str);
   define("slice", { slices: REQUIRED, fill_with: null }, (value, { slices, fill_with }) => {
-    const count = whole(slices, "slices");
+    const count = room(whole(slices, "slices"));
+    if (count === 0) fail("integer division or modulo by zero");
     const items = listOf(value);
     const size = Math.floor(items.length / count);
     const longer = items.length % count;
@@ -243,12 +251,14 @@ export function createFilters(named: Named): ReadonlyMap<string, Filter> {
       const key = (item: Value): Value => {
         return getters.map((get) => folded(get(item), case_sensitive));
       };
+      whole(reverse, "reverse");
       return sorted(listOf(value), key, truth(reverse));
     },
   );
   define("striptags", {}, (value) => stripTags(str(value)));
   define("sum", { attribute: null, start: 0n }, (value, { attribute, start }) => {
     const get = attribute === null ? (item: Value) => item : getter(attribute, null);
+    if (isString(start)) return fail("sum() can't sum strings [use ''.join(seq) instead]");
     return listOf(value).reduce<Value>((total, item) => binary("+", total, get(item)), start);
   });
   define("title", {}, (value) =>
@@ -270,10 +280,10 @@ export function createFilters(named: Named): ReadonlyMap<string, Filter> {
     "truncate",
     { length: 255n, killwords: false, end: "...", leeway: null },
     (value, { length, killwords, end, leeway }) => {
-      const text = Array.from(textOf(value, "truncate"));
       const [most, tail] = [whole(length, "length"), str(end)];
-      if (text.length <= most + (leeway === null ? 5 : whole(leeway, "leeway")))
-        return text.join("");
+      const more = leeway === null ? 5 : whole(leeway, "leeway");
+      if (lengthOf(value) <= most + more) return value;
+      const text = Array.from(textOf(value, "truncate"));
       const cut = text.slice(0, most - Array.from(tail).length).join("");
       if (truth(killwords)) return cut + tail;
       const space = cut.lastIndexOf(" ");

@@ -1,5 +1,5 @@
 /** `"…" % values`, `"…".format()` and the format of single values. */
-import { defined } from "./operations.js";
+import { defined, room } from "./operations.js";
 import { float, repr, str } from "./text.js";
 import {
   type Arguments,
@@ -24,7 +24,7 @@ export function formatPercent(pattern: string, values: Value): string {
     /%(?:\(([^)]*)\))?([-+ #0]*)(\*|\d+)?(?:\.(\*|\d+)?)?[hlL]?([\s\S]|$)/g,
     (whole, name: string | undefined, flags: string, width, precision, type: string) => {
       if (type === "%") return "%";
-      const size = width === "*" ? Number(next()) : width === undefined ? 0 : Number(width);
+      const size = room(width === "*" ? Number(next()) : Number(width ?? 0));
       const digits =
         precision === "*" ? Number(next()) : /\./.test(whole) ? Number(precision ?? 0) : null;
       let value: Value;
@@ -97,6 +97,7 @@ function withSign(negative: boolean, digits: string, sign: string): string {
 }
 
 function real(value: number, type: string, digits: number, sign: string): string {
+  if (digits > 100) fail("a precision of more than 100 digits is not supported");
   const negative = value < 0 || Object.is(value, -0);
   const size = Math.abs(value);
   let text: string;
@@ -157,7 +158,7 @@ export function formatValue(value: Value, spec: string): string {
         .join("")
     : number(value, type, digits, sign, alternate !== undefined);
   if (group !== undefined) text = grouped(text, group);
-  const size = Number(width ?? 0);
+  const size = room(Number(width ?? 0));
   if (zero !== undefined && align === undefined && !isString(value)) return zeroed(text, size);
   const missing = Math.max(0, size - Array.from(text).length);
   const padding = fill ?? (zero === undefined ? " " : "0");

@@ -1,5 +1,5 @@
 /** `json.dumps`, as `tojson` of chat templates calls it. */
-import { order, truth } from "./operations.js";
+import { order, room, truth } from "./operations.js";
 import { float } from "./text.js";
 import { fail, is, isInteger, isString, itemsOf, typeName, type Value } from "./values.js";
 
@@ -80,7 +80,7 @@ const SHORT: Readonly<Record<string, string>> = {
 
 function spaces(indent: Value): number {
   if (!isInteger(indent)) return fail("indent must be a number or a text");
-  return Math.max(0, Number(indent));
+  return room(Math.max(0, Number(indent)));
 }
 
 function number(value: number): string {

@@ -197,6 +197,11 @@ export function binary(operator: string, a: Value, b: Value): Value {
 /** What one operation may make, so that a template of a few characters cannot take all memory. */
 const MOST_ITEMS = 1 << 24;
 
+/** A count of characters or items to make, refused where it is beyond all reason. */
+export function room(count: number): number {
+  return count > MOST_ITEMS ? fail(`more than ${MOST_ITEMS} items or characters`) : count;
+}
+
 function repeat(value: Value, times: bigint | boolean): Value | undefined {
   const count = Number(times) > 0 ? Number(times) : 0;
   const items = itemsOf(value);
@@ -302,6 +307,10 @@ export function slice(value: Value, parts: readonly Value[]): Value | undefined 
   };
   const start = step > 0 ? bound(from, 0, 0, size) : bound(from, size - 1, -1, size - 1);
   const stop = step > 0 ? bound(to, size, 0, size) : bound(to, -1, -1, size - 1);
+  if (is(value, "range")) {
+    const index = (i: number) => value.start + BigInt(i) * value.step;
+    return { ...value, start: index(start), stop: index(stop), step: value.step * BigInt(step) };
+  }
   const taken: Value[] = [];
   for (let i = start; step > 0 ? i < stop : i > stop; i += step) taken.push(items[i] ?? null);
   if (isString(value)) return taken.join("");

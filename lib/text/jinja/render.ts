@@ -4,6 +4,7 @@ import { attribute, sliced, subscript } from "./attributes.js";
 import { createFilters, type Filter, MISSING_FILTERS } from "./filters.js";
 import { call } from "./globals.js";
 import { loopOver } from "./loop.js";
+import { namesIn, namesOf } from "./names.js";
 import type { Body, CallArguments, Expression, Signature, Statement, Target } from "./nodes.js";
 import { binary, compare, iterate, listOf, signed, truth } from "./operations.js";
 import { createTests, type Test } from "./tests.js";
@@ -23,12 +24,31 @@ import {
 export interface Scope {
   readonly values: Map<string, Value>;
   readonly parent: Scope | null;
+  /** Names that belong here, though they may not have been assigned yet; null where the caller's are. */
+  readonly names: ReadonlySet<string> | null;
 }
 
 /** How a body ended: by itself, or by leaving the loop around it. */
 type Ending = "break" | "continue" | undefined;
 
-const inner = (parent: Scope): Scope => ({ values: new Map(), parent });
+const NOTHING: Body = [];
+
+/** The scope of a body in another. */
+function inner(parent: Scope, body: Body): Scope {
+  const { mentioned, assigned } = namesOf(body);
+  const values = new Map<string, Value>();
+  for (const name of assigned) {
+    if (!isOwn(name, parent)) values.set(name, undefinedValue(`'${name}' is undefined`));
+  }
+  return { values, parent, names: mentioned };
+}
+
+function isOwn(name: string, scope: Scope): boolean {
+  for (let at: Scope | null = scope; at !== null && at.names !== null; at = at.parent) {
+    if (at.names.has(name) || at.values.has(name)) return true;
+  }
+  return false;
+}
 
 /** The text of `body` with the names in `root`. Throws TemplateError, with the line where it happened. */
 export function renderBody(body: Body, root: Scope): string {
@@ -36,10 +56,10 @@ export function renderBody(body: Body, root: Scope): string {
   const filters: ReadonlyMap<string, Filter> = createFilters({ filter, test });
   const tests: ReadonlyMap<string, Test> = createTests({ filters: () => new Set(filters.keys()) });
   try {
-    return captured(body, inner(root));
+    return captured(body, inner(root, body));
   } catch (error) {
-    if (error instanceof RangeError) throw new TemplateError(`line ${line}: it nests too deeply`);
-    if (!(error instanceof TemplateError)) throw error;
+    // A RangeError: the stack has an end, and so have texts.
+    if (!(error instanceof TemplateError || error instanceof RangeError)) throw error;
     throw new TemplateError(`line ${line}: ${error.message}`);
   }
 
@@ -85,7 +105,7 @@ export function renderBody(body: Body, root: Scope): string {
         assign(statement.target, evaluate(statement.value, scope), scope);
         return undefined;
       case "capture": {
-        const text = captured(statement.body, inner(scope));
+        const text = captured(statement.body, inner(scope, statement.body));
         const value = statement.filter === null ? text : evaluate(statement.filter, scope, text);
         assign(statement.target, value, scope);
         return undefined;
@@ -100,16 +120,24 @@ export function renderBody(body: Body, root: Scope): string {
         out.push(callBlock(statement, scope));
         return undefined;
       case "filterBlock":
-        out.push(str(evaluate(statement.filter, scope, captured(statement.body, inner(scope)))));
+        out.push(
+          str(
+            evaluate(
+              statement.filter,
+              scope,
+              captured(statement.body, inner(scope, statement.body)),
+            ),
+          ),
+        );
         return undefined;
       case "with": {
-        const within = inner(scope);
+        const within = inner(scope, statement.body);
         for (const [target, value] of statement.values)
           assign(target, evaluate(value, scope), within);
         return run(statement.body, within, out);
       }
       case "scope":
-        return run(statement.body, inner(scope), out);
+        return run(statement.body, inner(scope, statement.body), out);
       case "break":
       case "continue":
         return statement.type;
@@ -128,7 +156,7 @@ export function renderBody(body: Body, root: Scope): string {
     const { target, test, recursive, body } = statement;
     const values = listOf(given ?? evaluate(statement.iterable, scope)).filter((value) => {
       if (test === null) return true;
-      const within = inner(scope);
+      const within = inner(scope, NOTHING);
       assign(target, value, within);
       return truth(evaluate(test, within));
     });
@@ -140,14 +168,18 @@ export function renderBody(body: Body, root: Scope): string {
       return parts.join("");
     });
     const loop = loopOver(values, depth, again);
+    let completed = false;
     for (const value of values) {
-      const within = inner(scope);
+      const within = inner(scope, body);
       within.values.set("loop", loop.next());
       assign(target, value, within);
-      if (run(body, within, out) === "break") break;
+      const ending = run(body, within, out);
+      completed ||= ending === undefined;
+      if (ending === "break") break;
     }
-    if (values.length > 0) return undefined;
-    return run(statement.otherwise, inner(scope), out);
+    // So it is in Jinja: what leaves each round early counts as none.
+    if (completed) return undefined;
+    return run(statement.otherwise, inner(scope, statement.otherwise), out);
   }
 
   function assign(target: Target, value: Value, scope: Scope): void {
@@ -192,7 +224,8 @@ export function renderBody(body: Body, root: Scope): string {
   }
 
   function macro(name: string, { parameters }: Signature, body: Body, scope: Scope): Callable {
-    const takes = (special: string) => mentions(body, special);
+    const used = new Set(namesIn(body));
+    const takes = (special: string) => used.has(special);
     const [takesRest, takesNamed, takesCaller] = ["varargs", "kwargs", "caller"].map(takes);
     const names = parameters.map((parameter) => parameter.name);
     return {
@@ -206,7 +239,7 @@ export function renderBody(body: Body, root: Scope): string {
         ["caller", takesCaller === true],
       ]),
       call({ positional, named }) {
-        const within = inner(scope);
+        const within = inner(scope, body);
         const rest = positional.slice(names.length);
         const others = new Map([...named].filter(([key]) => !names.includes(key)));
         const caller = others.get("caller");
@@ -327,11 +360,4 @@ export function renderBody(body: Body, root: Scope): string {
       }
     }
   }
-}
-
-/** Whether a name is read anywhere in `part`. */
-function mentions(part: unknown, name: string): boolean {
-  if (typeof part !== "object" || part === null) return false;
-  if ("type" in part && part.type === "name" && "name" in part && part.name === name) return true;
-  return Object.values(part).some((value) => mentions(value, name));
 }

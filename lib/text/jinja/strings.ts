@@ -2,7 +2,7 @@
 import { callable, type Parameters, REQUIRED } from "./arguments.js";
 import { format } from "./format.js";
 import { LINE_END, SPACE } from "./lexer.js";
-import { characters, defined, listOf, whole } from "./operations.js";
+import { characters, defined, listOf, room, whole } from "./operations.js";
 import { type Callable, fail, is, isString, tuple, typeName, type Value } from "./values.js";
 
 type Lookup = (value: Value, key: string, item: boolean) => Value;
@@ -121,7 +121,7 @@ function title(text: string): string {
 }
 
 export function centered(text: string, width: number, fill: string): string {
-  const missing = Math.max(0, width - characters(text).length);
+  const missing = room(Math.max(0, width - characters(text).length));
   const left = (missing >> 1) + (missing & width & 1);
   return fill.repeat(left) + text + fill.repeat(missing - left);
 }
@@ -264,13 +264,13 @@ export function stringMethod(text: string, name: string, lookup: Lookup): Callab
         if (characters(fill).length !== 1)
           fail("The fill character must be exactly one character long");
         if (name === "center") return centered(text, size, fill);
-        const padding = fill.repeat(Math.max(0, size - characters(text).length));
+        const padding = fill.repeat(room(Math.max(0, size - characters(text).length)));
         return name === "ljust" ? text + padding : padding + text;
       });
     case "zfill":
       return method({ width: REQUIRED }, ({ width }) => {
         const sign = /^[-+]?/.exec(text)?.[0] ?? "";
-        const missing = Math.max(0, whole(width, "width") - characters(text).length);
+        const missing = room(Math.max(0, whole(width, "width") - characters(text).length));
         return sign + "0".repeat(missing) + text.slice(sign.length);
       });
     case "partition":
@@ -294,7 +294,7 @@ export function stringMethod(text: string, name: string, lookup: Lookup): Callab
       });
     case "expandtabs":
       return method({ tabsize: 8n }, ({ tabsize }) => {
-        const size = whole(tabsize, "tabsize");
+        const size = room(whole(tabsize, "tabsize"));
         let column = 0;
         return characters(text)
           .map((c) => {

@@ -17,7 +17,11 @@ export function compileTemplate(source: string): Template {
     const globals = createGlobals(() => now ?? new Date());
     const given = Object.entries(variables).filter(([, value]) => value !== undefined);
     const values = new Map(given.map(([name, value]) => [name, fromJs(value)] as const));
-    return renderBody(body, { values, parent: { values: new Map(globals), parent: null } });
+    return renderBody(body, {
+      values,
+      names: null,
+      parent: { values: new Map(globals), parent: null, names: null },
+    });
   };
 }
 

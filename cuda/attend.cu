@@ -34,6 +34,8 @@ constexpr uint32_t kWalkersPerProcessor = 4;
 
 template <CacheType kType>
 __global__ void __launch_bounds__(kAppendThreads, 1) append_kernel(const AttendJob job) {
+  nv::grid_dependency_trigger();
+  nv::grid_dependency_wait();
   const DeviceSpan span = job.spans[blockIdx.z];
   if (blockIdx.x >= span.end - span.begin) return;
   append<kType>(job, span, blockIdx.x, blockIdx.y, threadIdx.x, blockDim.x);
@@ -113,6 +115,8 @@ template <CacheType kType>
 __global__ void __launch_bounds__(kAttendThreads, 2)
     attend_kernel(const AttendJob job, const uint32_t capacity) {
   NV_DYN_SMEM(shared);
+  nv::grid_dependency_trigger();
+  nv::grid_dependency_wait();
   Attend<kType> work(job, capacity, 0, shared);
   if (work.pairs() == 0) return;
   const uint32_t blocks = work.blocks();
@@ -158,6 +162,8 @@ template <CacheType kType>
 __global__ void __launch_bounds__(kAttendThreads, 1)
     walk_kernel(const AttendJob job, const uint32_t capacity) {
   NV_DYN_SMEM(shared);
+  nv::grid_dependency_trigger();
+  nv::grid_dependency_wait();
   const uint32_t dim = job.shape.head_dim;
   Attend<kType> work(job, capacity, blockIdx.x * capacity, shared);
   if (work.pairs() == 0) return;
@@ -215,7 +221,9 @@ cudaError_t launch_together(const Machine& machine, const AttendJob& job, cudaSt
   const uint32_t walkers = ceil_div(job.most_blocks, ceil_div(job.most_blocks, most));
   return nv::launch(attend_kernel<kType>, dim3(walkers, job.shape.kv_heads, job.span_count),
                     dim3(kAttendThreads), stream,
-                    {.shared = Attend<kType>::shared_bytes(job.shape.head_dim, pairs)}, job, pairs);
+                    {.shared = Attend<kType>::shared_bytes(job.shape.head_dim, pairs),
+                     .dependent = machine.dependent},
+                    job, pairs);
 }
 
 // Of a block that walks alone.
@@ -231,23 +239,24 @@ uint32_t walk_capacity(uint32_t dim, uint32_t pairs) {
 }
 
 template <CacheType kType>
-cudaError_t launch_apart(const AttendJob& job, cudaStream_t stream) {
+cudaError_t launch_apart(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
   const CacheShape& shape = job.shape;
   const uint32_t pairs = pairs_of(job), capacity = walk_capacity<kType>(shape.head_dim, pairs);
   const cudaError_t error =
       nv::launch(append_kernel<kType>, dim3(job.most_rows, shape.kv_heads, job.span_count),
-                 dim3(kAppendThreads), stream, {}, job);
+                 dim3(kAppendThreads), stream, {.dependent = machine.dependent}, job);
   if (error != cudaSuccess) return error;
-  return nv::launch(walk_kernel<kType>,
-                    dim3(ceil_div(pairs, capacity), shape.kv_heads, job.span_count),
-                    dim3(kAttendThreads), stream,
-                    {.shared = walk_bytes<kType>(shape.head_dim, capacity)}, job, capacity);
+  return nv::launch(
+      walk_kernel<kType>, dim3(ceil_div(pairs, capacity), shape.kv_heads, job.span_count),
+      dim3(kAttendThreads), stream,
+      {.shared = walk_bytes<kType>(shape.head_dim, capacity), .dependent = machine.dependent}, job,
+      capacity);
 }
 
 template <CacheType kType>
 cudaError_t launch_attend(const Machine& machine, const AttendJob& job, cudaStream_t stream) {
   return is_together<kType>(job) ? launch_together<kType>(machine, job, stream)
-                                 : launch_apart<kType>(job, stream);
+                                 : launch_apart<kType>(machine, job, stream);
 }
 
 constexpr uint32_t kEraseThreads = 256;

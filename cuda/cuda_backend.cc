@@ -68,6 +68,7 @@ void CudaBackend::start(const CudaOptions& options) {
   machine_.processors = options.processors != 0
                             ? options.processors
                             : uint32_t(std::max(properties.multiProcessorCount, 1));
+  machine_.dependent = options.dependent && properties.major >= 9;
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   for (const auto prepare :
        {prepare_projections, prepare_heads, prepare_attention, prepare_tables}) {
@@ -181,6 +182,13 @@ std::byte* CudaBackend::scratch(size_t bytes) {
   return scratch_;
 }
 
+Scratch CudaBackend::scratch_of(const Product& product) {
+  if (product.rows <= kPassRows && product.tile_count() > 2 * kMostTickets) {
+    throw Failure{"ERR_NVIUM_INTERNAL", "A matrix has too many rows.", {}};
+  }
+  return {reinterpret_cast<float*>(scratch(project_scratch(product))), tickets()};
+}
+
 uint32_t* CudaBackend::tickets() const {
   return reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes) + 1;
 }
@@ -214,11 +222,14 @@ CudaBackend::Table CudaBackend::upload(std::span<const Span> spans) {
 void CudaBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) {
   const auto* on_device =
       reinterpret_cast<const uint32_t*>(upload(tokens.data(), tokens.size_bytes()));
-  check(cuda::embed(table, on_device, uint32_t(tokens.size()), output, stream_), "embedding");
+  check(cuda::embed(machine_, table, on_device, uint32_t(tokens.size()), output, stream_),
+        "embedding");
 }
 
 void CudaBackend::project(const Projection& p) {
-  check(cuda::project(machine_, p.matrix->type, product_of(p), stream_), "projecting");
+  const Product product = product_of(p);
+  check(cuda::project(machine_, p.matrix->type, product, scratch_of(product), stream_),
+        "projecting");
 }
 
 void CudaBackend::attend(const Attention& a) {
@@ -252,22 +263,9 @@ void CudaBackend::normalise(std::span<const NormRow> rows, uint32_t width, float
 }
 
 void CudaBackend::route(const Routing& r) {
-  const uint32_t passes = ceil_div(r.rows, kPassRows);
   const size_t bytes = size_t(r.rows) * 2 * sizeof(float);
-  if (passes > kMostTickets) {
-    throw Failure{"ERR_NVIUM_INTERNAL", "Too many rows at a router.", {}};
-  }
   results_.reserve(bytes);
   const Router& router = *r.router;
-  Projection head{.matrix = &router.head,
-                  .input = router.blocks.empty() ? r.input : r.outer,
-                  .rows = r.rows,
-                  .norm = router.norm,
-                  .epsilon = r.epsilon,
-                  .bias = router.bias,
-                  .output = results_.device<float>(),
-                  .width = 2};
-  bool routed = false;
   for (size_t i = 0; i < router.blocks.size(); i++) {
     const RouterBlock& block = router.blocks[i];
     project({.matrix = &block.fc1,
@@ -279,22 +277,21 @@ void CudaBackend::route(const Routing& r) {
              .activation = Activation::gelu,
              .output = r.inner,
              .width = block.fc1.rows});
-    const Projection second{.matrix = &block.fc2,
-                            .input = r.inner,
-                            .rows = r.rows,
-                            .bias = block.bias2,
-                            .output = r.outer,
-                            .width = block.fc2.rows};
-    routed = i + 1 == router.blocks.size() && block.fc2.type == router.head.type;
-    if (!routed) {
-      project(second);
-      continue;
-    }
-    check(project_twice(machine_, block.fc2.type, product_of(second), product_of(head), tickets(),
-                        stream_),
-          "routing");
+    project({.matrix = &block.fc2,
+             .input = r.inner,
+             .rows = r.rows,
+             .bias = block.bias2,
+             .output = r.outer,
+             .width = block.fc2.rows});
   }
-  if (!routed) project(head);
+  project({.matrix = &router.head,
+           .input = router.blocks.empty() ? r.input : r.outer,
+           .rows = r.rows,
+           .norm = router.norm,
+           .epsilon = r.epsilon,
+           .bias = router.bias,
+           .output = results_.device<float>(),
+           .width = 2});
   wait();
   std::memcpy(r.logits, results_.host<float>(), bytes);
 }
@@ -318,7 +315,9 @@ void CudaBackend::draw(const Projection& head, std::span<const Draw> draws, uint
     }
     // Logits go to memory only where they are needed again.
     product.output = top ? head.output + size_t(begin) * vocab : nullptr;
-    check(project_and_draw(machine_, head.matrix->type, product, batch, stream_), "drawing");
+    check(
+        project_and_draw(machine_, head.matrix->type, product, batch, scratch_of(product), stream_),
+        "drawing");
   }
   wait();
   std::memcpy(tokens, results_.host<uint32_t>(), rows * sizeof(uint32_t));

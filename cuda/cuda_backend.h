@@ -46,6 +46,7 @@ class Pinned {
 // What no caller but a test or a benchmark changes.
 struct CudaOptions {
   uint32_t processors = 0;  // multiprocessors that grids are made for; 0: the device's own
+  bool dependent = true;    // launches may begin early where the device can do it (sm_90 and later)
 };
 
 class CudaBackend final : public Backend {
@@ -93,6 +94,7 @@ class CudaBackend final : public Backend {
   Table upload(std::span<const Span> spans);
   // Memory for kernels, valid until this is called again.
   std::byte* scratch(size_t bytes);
+  Scratch scratch_of(const Product& product);
   uint32_t* tickets() const;
 
   const int device_;

@@ -2,18 +2,19 @@
 //
 // head_kernel: the head's product and the draw from its logits in one pass. Each logit is divided
 // by the temperature, given the Gumbel noise of its token (Philox, here), and the largest score of
-// a row survives. Logits go to memory only where asked for. A warp has 32 tokens of one row at a
-// time and keeps the row's best in shared memory; a block then gives its best to the row's word in
-// memory, and the block that ends last makes tokens of them. For a row with top-k it first finds,
-// by radix selection over the row's logits in memory, the key of the k-th largest, and draws from
-// those that reach it: a pass over [vocab] floats for each digit that is needed and one to draw,
-// which the second-level cache has.
+// a row survives. Logits go to memory only where asked for. A warp has 32 tokens of four rows at a
+// time and brings each row's best to shared memory; a block then gives its best to the row's word
+// in memory, and the block that ends last makes tokens of them. For a row with top-k it first
+// finds, by radix selection over the row's logits in memory, the key of the k-th largest, and draws
+// from those that reach it: a pass over [vocab] floats for each digit that is needed and one to
+// draw, which the second-level cache has.
 //
 // A candidate is a 64-bit integer: the score's place in the order of floats above, the complement
 // of the token below. The largest integer is the best score with the lowest token, whatever the
 // order of comparison. All ones is no candidate: it marks a row with a logit that is not finite;
 // zero is none at all.
 #include "../native/numerics/noise.h"
+#include "epilogue.cuh"
 #include "project.cuh"
 
 namespace nvium::cuda {
@@ -33,6 +34,16 @@ __device__ __forceinline__ uint32_t token_of(Key key) {
 __device__ __forceinline__ float score_of(const Draw& draw, float logit, uint32_t token) {
   return logit / draw.temperature +
          numerics::token_noise(draw.seed, draw.stream, draw.position, token);
+}
+
+// Over the eight lanes that have columns of one row.
+__device__ __forceinline__ Key largest_of_eight(Key key) {
+  NV_UNROLL
+  for (int half = 4; half > 0; half /= 2) {
+    const Key other = __shfl_xor_sync(kAllLanes, key, half);
+    key = key > other ? key : other;
+  }
+  return key;
 }
 
 constexpr int kDigits = 256;
@@ -103,31 +114,33 @@ __device__ Key best_of_top(const float* logits, uint32_t vocab, const Draw& draw
 }
 
 template <MatrixType kType, int kRows>
-__global__ void __launch_bounds__(kMostWarps* kWarp, 1)
-    head_kernel(const Product p, const DrawBatch batch) {
+__global__ void __launch_bounds__(kMostWarps* kWarp, 2)
+    head_kernel(const Product p, const Spread spread, const DrawBatch batch) {
   NV_DYN_SMEM(shared);
   NV_SHARED(Key[kRows], best);
+  nv::grid_dependency_trigger();
   for (uint32_t r = threadIdx.x; r < kRows; r += blockDim.x) best[r] = 0;
-  __syncthreads();
-  Pass<kType, kRows> work(p, 0, shared);
-  work.run(blockIdx.x, gridDim.x, false, [&](uint32_t row, uint32_t token, float total, float up) {
+  Pass<kType, kRows> work(p, spread, shared);
+  work.run([&](uint32_t row, uint32_t token, const float(&totals)[4], const float(&ups)[4]) {
     Key key = 0;
-    if (token < p.width) {
-      const float logit = work.finished(row, token, total, up);
-      if (p.output != nullptr) p.output[size_t(row) * p.width + token] = logit;
+    NV_UNROLL
+    for (uint32_t i = 0; i < 4; i++) {
+      if (row >= p.rows || token + i >= p.width) continue;
+      const float logit = finished(p, row, token + i, totals[i], ups[i]);
+      if (p.output != nullptr) p.output[size_t(row) * p.width + token + i] = logit;
       const Draw& draw = batch.draws[row];
-      const float score = draw.temperature == 0 ? logit : score_of(draw, logit, token);
+      const float score = draw.temperature == 0 ? logit : score_of(draw, logit, token + i);
       // A score of minus infinity wins against nothing.
-      if (score > -numerics::kInfinity) key = candidate(score, token);
-      if (!numerics::is_finite(logit)) key = kNotFinite;
+      Key one = score > -numerics::kInfinity ? candidate(score, token + i) : 0;
+      if (!numerics::is_finite(logit)) one = kNotFinite;
+      key = key > one ? key : one;
     }
-    key = warp_largest(key);
-    // Only this warp ever looks at the row.
-    if (lane_id() == 0 && key > best[row]) best[row] = key;
+    key = largest_of_eight(key);
+    if (lane_id() % 8 == 0 && row < p.rows) atomicMax(&best[row], key);
   });
   __syncthreads();
   if (threadIdx.x < p.rows) atomicMax(&batch.best[threadIdx.x], best[threadIdx.x]);
-  if (!last_of(gridDim.x, batch.ticket)) return;
+  if (!last_of(gridDim.x * gridDim.y, batch.ticket)) return;
   if (threadIdx.x < p.rows) best[threadIdx.x] = atomicExch(&batch.best[threadIdx.x], Key(0));
   __syncthreads();
   for (uint32_t row = 0; row < p.rows; row++) {
@@ -143,13 +156,15 @@ struct HeadLaunch {
   const Machine& machine;
   const Product& head;
   const DrawBatch& batch;
+  const Scratch& scratch;
   cudaStream_t stream;
 
   template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const Grid grid = grid_of<kType, kRows>(machine, head);
     return nv::launch(head_kernel<kType, kRows>, grid.blocks(), grid.threads(), stream,
-                      {.shared = grid.shared}, head, batch);
+                      {.shared = grid.shared, .dependent = machine.dependent}, head,
+                      Spread{scratch.sums, scratch.tickets, grid.share}, batch);
   }
 };
 
@@ -166,8 +181,8 @@ struct Prepare {
 cudaError_t prepare_heads() { return for_every_shape(Prepare{}); }
 
 cudaError_t project_and_draw(const Machine& machine, MatrixType type, const Product& head,
-                             const DrawBatch& batch, cudaStream_t stream) {
-  return for_shape(type, head.rows, HeadLaunch{machine, head, batch, stream});
+                             const DrawBatch& batch, const Scratch& scratch, cudaStream_t stream) {
+  return for_shape(type, head.rows, HeadLaunch{machine, head, batch, scratch, stream});
 }
 
 }  // namespace nvium::cuda

@@ -16,12 +16,14 @@ namespace nvium::cuda {
 // Rows that one pass over a matrix serves.
 constexpr uint32_t kPassRows = 16;
 
-// Words by which the blocks of a launch find out who ends last, at most.
-constexpr uint32_t kMostTickets = 1024;
+// Words by which the blocks or warps of a launch find out who ends last, at most: one for 64
+// outputs of a product, and one for a span's kv head in attention.
+constexpr uint32_t kMostTickets = 8192;
 
 // What launches have to know of the device.
 struct Machine {
   uint32_t processors = 1;
+  bool dependent = false;  // launches may begin before the one ahead of them has ended
 };
 
 // A projection (backend.h) as kernels see it.
@@ -38,6 +40,24 @@ struct Product {
   const float* residual;  // or null
   float* output;          // null: not stored (only where something else is made of it)
   Activation activation;
+
+  // SwiGLU has two tiles for one of the output.
+  constexpr uint32_t tile_count() const {
+    return ceil_div(width, kTileRows) * (activation == Activation::swiglu ? 2 : 1);
+  }
+};
+
+// Memory that launches share one after the other.
+struct Scratch {
+  float* sums;        // of project_scratch(product) bytes
+  uint32_t* tickets;  // [kMostTickets], zeroed, zero again afterwards
+};
+
+// How a product is spread over blocks.
+struct Spread {
+  float* sums;        // [chunks of columns][rows][columns of tiles]
+  uint32_t* tickets;  // of tile pairs
+  uint32_t share;     // tile pairs of a block
 };
 
 Product product_of(const Projection& projection);
@@ -48,13 +68,18 @@ cudaError_t prepare_heads();
 cudaError_t prepare_attention();
 cudaError_t prepare_tables();
 
-cudaError_t project(const Machine& machine, MatrixType type, const Product& product,
-                    cudaStream_t stream);
+// Bytes that project() and, of up to 16 rows, project_and_draw() need for a product's sums.
+size_t project_scratch(const Product& product);
 
-// Two projections in one launch, the second so small that one block does it: whichever block ends
-// last on the first. `tickets` are ceil(rows / 16) zeroed words, zero again afterwards.
-cudaError_t project_twice(const Machine& machine, MatrixType type, const Product& first,
-                          const Product& second, uint32_t* tickets, cudaStream_t stream);
+// One launch for up to kPassRows rows, else one or (under a norm) two. At most 64 kMostTickets wide
+// (SwiGLU: half).
+cudaError_t project(const Machine& machine, MatrixType type, const Product& product,
+                    const Scratch& scratch, cudaStream_t stream);
+
+// Of more than kPassRows rows; project() comes here.
+cudaError_t prepare_panels();
+cudaError_t project_panels(const Machine& machine, MatrixType type, const Product& product,
+                           const Scratch& scratch, cudaStream_t stream);
 
 // The draws of up to 16 rows.
 struct DrawBatch {
@@ -67,7 +92,7 @@ struct DrawBatch {
 // The head and the draw from its logits. Logits are stored if the product has an output, which it
 // must where a row asks for top-k.
 cudaError_t project_and_draw(const Machine& machine, MatrixType type, const Product& head,
-                             const DrawBatch& batch, cudaStream_t stream);
+                             const DrawBatch& batch, const Scratch& scratch, cudaStream_t stream);
 
 // A span with its blocks in device memory.
 struct DeviceSpan {
@@ -104,8 +129,8 @@ cudaError_t attend(const Machine& machine, const AttendJob& job, cudaStream_t st
 cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* const* blocks,
                   uint32_t first_layer, uint32_t last_layer, cudaStream_t stream);
 
-cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
-                  cudaStream_t stream);
+cudaError_t embed(const Machine& machine, const Matrix& table, const uint32_t* tokens,
+                  uint32_t rows, float* output, cudaStream_t stream);
 
 cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,
                       float* output, cudaStream_t stream);

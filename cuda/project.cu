@@ -1,79 +1,43 @@
-// Projections: a product, what comes before it (RMSNorm) and after it (bias, activation, residual).
-//
-//   project        output[rows, width]. Reads every weight once a pass of 16 rows, the input once a
-//                  block (twice under a norm), and writes the output once. One launch.
-//   project_twice  a second projection of the first one's output, done by the block that ends last
-//                  on each pass: for the router, whose last product has two outputs. It sees the
-//                  first output because each block puts a fence between its writes and its ticket.
+// Projections of 1 … 16 rows: a product, what comes before it (RMSNorm) and after it (bias,
+// activation, residual). output[rows, width]. Reads every weight once, the input once a chunk and
+// range of tiles (all of it under a norm), and writes the output once. One launch.
+#include "epilogue.cuh"
 #include "project.cuh"
 
 namespace nvium::cuda {
 namespace {
 
 template <MatrixType kType, int kRows>
-__device__ __forceinline__ void project_tiles(const Product& p, uint32_t pass, uint32_t first,
-                                              uint32_t step, unsigned char* shared) {
-  Pass<kType, kRows> work(p, pass * kRows, shared);
-  work.run(first, step, first == 0, [&](uint32_t row, uint32_t column, float total, float up) {
-    if (column >= p.width) return;
-    p.output[size_t(row) * p.width + column] = work.finished(row, column, total, up);
+__global__ void __launch_bounds__(kMostWarps* kWarp, 2)
+    project_kernel(const Product p, const Spread spread) {
+  NV_DYN_SMEM(shared);
+  nv::grid_dependency_trigger();
+  Pass<kType, kRows> work(p, spread, shared);
+  work.run([&](uint32_t row, uint32_t column, const float(&totals)[4], const float(&ups)[4]) {
+    store(p, row, column, totals, ups);
   });
-}
-
-template <MatrixType kType, int kRows>
-__global__ void __launch_bounds__(kMostWarps* kWarp, 1)
-    project_kernel(const Product p, const uint32_t passes) {
-  NV_DYN_SMEM(shared);
-  project_tiles<kType, kRows>(p, blockIdx.x % passes, blockIdx.x / passes, gridDim.x / passes,
-                              shared);
-}
-
-template <MatrixType kType, int kRows>
-__global__ void __launch_bounds__(kMostWarps* kWarp, 1)
-    project_twice_kernel(const Product first, const Product second, uint32_t* const tickets,
-                         const uint32_t passes) {
-  NV_DYN_SMEM(shared);
-  const uint32_t pass = blockIdx.x % passes, blocks = gridDim.x / passes;
-  project_tiles<kType, kRows>(first, pass, blockIdx.x / passes, blocks, shared);
-  if (last_of(blocks, tickets + pass)) project_tiles<kType, kRows>(second, pass, 0, 1, shared);
 }
 
 struct ProjectLaunch {
   const Machine& machine;
   const Product& product;
+  const Scratch& scratch;
   cudaStream_t stream;
 
   template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const Grid grid = grid_of<kType, kRows>(machine, product);
     return nv::launch(project_kernel<kType, kRows>, grid.blocks(), grid.threads(), stream,
-                      {.shared = grid.shared}, product, grid.passes);
-  }
-};
-
-struct TwiceLaunch {
-  const Machine& machine;
-  const Product &first, &second;
-  uint32_t* tickets;
-  cudaStream_t stream;
-
-  template <MatrixType kType, int kRows>
-  cudaError_t run() const {
-    const Grid grid = grid_of<kType, kRows>(machine, first);
-    return nv::launch(project_twice_kernel<kType, kRows>, grid.blocks(), grid.threads(), stream,
-                      {.shared = grid.shared}, first, second, tickets, grid.passes);
+                      {.shared = grid.shared, .dependent = machine.dependent}, product,
+                      Spread{scratch.sums, scratch.tickets, grid.share});
   }
 };
 
 struct Prepare {
   template <MatrixType kType, int kRows>
   cudaError_t run() const {
-    const auto allow = [](auto* kernel) {
-      return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                  cudaFuncAttributeMaxDynamicSharedMemorySize, int(kSharedMost));
-    };
-    const cudaError_t error = allow(project_kernel<kType, kRows>);
-    return error != cudaSuccess ? error : allow(project_twice_kernel<kType, kRows>);
+    return cudaFuncSetAttribute(reinterpret_cast<const void*>(project_kernel<kType, kRows>),
+                                cudaFuncAttributeMaxDynamicSharedMemorySize, int(kSharedMost));
   }
 };
 
@@ -84,16 +48,21 @@ Product product_of(const Projection& p) {
           p.norm,          p.normed,       p.bias,  p.residual, p.output,  p.activation};
 }
 
-cudaError_t prepare_projections() { return for_every_shape(Prepare{}); }
-
-cudaError_t project(const Machine& machine, MatrixType type, const Product& product,
-                    cudaStream_t stream) {
-  return for_shape(type, product.rows, ProjectLaunch{machine, product, stream});
+size_t project_scratch(const Product& p) {
+  const size_t tile_floats = size_t(p.rows) * kTileRows;
+  if (p.rows > kPassRows) return p.norm != nullptr ? p.rows * sizeof(float) : 0;
+  return chunk_count(p.cols) * p.tile_count() * tile_floats * sizeof(float);
 }
 
-cudaError_t project_twice(const Machine& machine, MatrixType type, const Product& first,
-                          const Product& second, uint32_t* tickets, cudaStream_t stream) {
-  return for_shape(type, first.rows, TwiceLaunch{machine, first, second, tickets, stream});
+cudaError_t prepare_projections() {
+  const cudaError_t error = for_every_shape(Prepare{});
+  return error != cudaSuccess ? error : prepare_panels();
+}
+
+cudaError_t project(const Machine& machine, MatrixType type, const Product& product,
+                    const Scratch& scratch, cudaStream_t stream) {
+  if (product.rows > kPassRows) return project_panels(machine, type, product, scratch, stream);
+  return for_shape(type, product.rows, ProjectLaunch{machine, product, scratch, stream});
 }
 
 }  // namespace nvium::cuda

@@ -1,386 +1,239 @@
-// Products of a matrix with 1 … 16 rows in one pass over its weights: the part that projections,
-// routers and heads have in common.
+// Products of a matrix with 1 … 16 rows in one pass over its weights: the part that projections and
+// heads have in common.
 //
-// A block takes one output tile (32 matrix rows) at a time, or for SwiGLU the tiles of gate and up
-// one after the other. K is cut into the dot's chunks of 128. A warp load is 16 bytes a lane: with
-// bf16 and f32 eight lanes cover the 128 contiguous bytes of one step of K, each lane four matrix
-// rows; with f16 four lanes cover 64 bytes, each lane eight rows. The 4 (8) groups of lanes of a
-// warp, and the warps of the block, work on different chunks, so a block has up to 4 (8) times its
-// warps in flight: its slots. Inside a chunk each lane runs the chain of its matrix rows with every
-// activation row, from +0, the odd element of a pair first: weights are read once, in whole
-// sectors, and used for all rows.
+// The unit of work is a pair of output tiles (64 matrix rows) and one of the dot's chunks of 128
+// columns. A block has one chunk and a range of tile pairs, so that all its warps share one chunk
+// of operands; the grid is (chunks, ranges), about a block a multiprocessor. A warp takes a tile
+// pair at a time: half of its lanes have one tile each, a lane two matrix rows. It runs their
+// chains with every activation row from +0, the odd element of a pair first, and leaves the chunk's
+// sums in scratch memory: weights are read once, in whole sectors, and used for all rows.
 //
-// Chunk sums meet in shared memory, and a thread that owns an output adds them in ascending order
-// to a total that starts at +0. So which lane computed a chunk cannot show. Where K has more chunks
-// than the block has slots, this repeats, and totals go on.
+// The warp that ends last on a tile pair, of one a chunk, adds the sums in ascending order to a
+// total that starts at +0 and finishes the outputs. So who computed a chunk, and when, cannot show.
 //
-// The activations of the slots' chunks are staged in shared memory, as operands (normalised,
-// rounded to bf16 where the matrix is) in the order the chain reads them: [chunk][pair][row] words
-// of two bf16, or [chunk][pair][element][row] floats. Reading is a broadcast within a group; chunks
-// are four words apart beyond their size, so that the groups of a warp read different banks. Groups
-// of four words ("quads") change places inside 128 bytes by an exclusive or with the pair's number,
-// without which staging four rows a thread would write the same banks.
+// A launch begins with its weights (ring.cuh), then waits for the launch ahead of it.
 #pragma once
 
-#include "../native/numerics/dot.h"
-#include "../native/numerics/functions.h"
-#include "../native/numerics/sums.h"
-#include "block.cuh"
+#include "operand.cuh"
 
 namespace nvium::cuda {
 
-constexpr int kChunkPairs = numerics::kDotChunk / 2;
+constexpr uint32_t kTilesOfPair = 2;
+constexpr uint32_t kLaneRows = 2;  // matrix rows of a lane
 
-template <MatrixType kType, int kRows>
-struct Tile {
-  static constexpr bool kHalfPairs = kType == MatrixType::bf16;
-  static constexpr int kLaneRows = kType == MatrixType::f16 ? 8 : 4;  // matrix rows of a lane
-  static constexpr int kLanes = int(kTileRows) / kLaneRows;           // that cover a step of K
-  static constexpr int kGroups = int(kWarp) / kLanes;                 // chunks a warp has in flight
-  static constexpr int kLoads = kHalfPairs ? 1 : 2;                   // of 16 bytes, a pair of K
-  static constexpr int kStepBytes = kLanes * 16;
-  static constexpr int kPairBytes = kStepBytes * kLoads;
-  static constexpr int kPairWords = kHalfPairs ? kRows : 2 * kRows;  // operands of a pair of K
-  static constexpr int kQuads = kPairWords < 4 ? 1 : kPairWords / 4;
-  static constexpr int kChunkWords = kChunkPairs * kPairWords + 4;
-  static constexpr int kSumWords = kRows * int(kTileRows) + 4;
-  // Pairs whose weights are asked for before the first is used.
-  static constexpr int kAhead = kRows <= 2 ? 16 / kLoads : kRows <= 8 ? 8 / kLoads : 4 / kLoads;
-
-  // Words of shared memory: operands and sums of each slot, totals of two tiles, scales of rows.
-  static constexpr size_t shared_bytes(uint32_t slots) {
-    return 4 * (size_t(slots) * (kChunkWords + kSumWords) + 2 * kRows * kTileRows + kRows);
-  }
-};
-
-// Where the quad `quad` of a pair's operands lies, in words from the chunk's beginning.
-template <class T>
-__device__ __forceinline__ int quad_at(int pair, int quad) {
-  if constexpr (T::kQuads == 1) {
-    return pair * T::kPairWords;
-  } else {
-    constexpr int kPairs = 8 / T::kQuads;  // in 128 bytes
-    return pair * T::kPairWords + 4 * (quad ^ pair / kPairs % T::kQuads);
-  }
-}
-
-// The weights of one pair of K for one lane's matrix rows, as floats.
+// The weights of one pair of columns for a lane's two matrix rows, as floats. `pair` is that of the
+// lane's tile, `lane` counts within the tile.
 template <MatrixType kType>
-__device__ __forceinline__ void widen(const uint4* loaded, int row, float* even, float* odd) {
-  const auto word = [](const uint4& v, int i) {
-    return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
-  };
+__device__ __forceinline__ void widen(const unsigned char* pair, uint32_t lane,
+                                      float (&even)[kLaneRows], float (&odd)[kLaneRows]) {
   if constexpr (kType == MatrixType::bf16) {
-    *even = bf16_low(word(loaded[0], row));
-    *odd = bf16_high(word(loaded[0], row));
+    const uint2 v = reinterpret_cast<const uint2*>(pair)[lane];
+    even[0] = bf16_low(v.x), odd[0] = bf16_high(v.x);
+    even[1] = bf16_low(v.y), odd[1] = bf16_high(v.y);
   } else if constexpr (kType == MatrixType::f32) {
-    *even = numerics::from_bits(word(loaded[0], row));
-    *odd = numerics::from_bits(word(loaded[1], row));
+    const float2 e = reinterpret_cast<const float2*>(pair)[lane];
+    const float2 o = reinterpret_cast<const float2*>(pair + 128)[lane];
+    even[0] = e.x, even[1] = e.y, odd[0] = o.x, odd[1] = o.y;
   } else {
-    const uint32_t shift = uint32_t(row) % 2 * 16;
-    *even = numerics::f16_to_float(uint16_t(word(loaded[0], row / 2) >> shift));
-    *odd = numerics::f16_to_float(uint16_t(word(loaded[1], row / 2) >> shift));
+    const uint32_t e = reinterpret_cast<const uint32_t*>(pair)[lane];
+    const uint32_t o = reinterpret_cast<const uint32_t*>(pair + 64)[lane];
+    even[0] = numerics::f16_to_float(uint16_t(e)), even[1] = numerics::f16_to_float(e >> 16);
+    odd[0] = numerics::f16_to_float(uint16_t(o)), odd[1] = numerics::f16_to_float(o >> 16);
   }
 }
 
-// The operands of `pair` for all rows, as floats.
-template <MatrixType kType, int kRows>
-__device__ __forceinline__ void operands(const uint32_t* chunk, int pair, float* even, float* odd) {
-  using T = Tile<kType, kRows>;
-  uint32_t words[T::kPairWords];
-  if constexpr (T::kPairWords == 1) {
-    words[0] = chunk[pair];
-  } else if constexpr (T::kPairWords == 2) {
-    const uint2 v = *reinterpret_cast<const uint2*>(chunk + pair * 2);
-    words[0] = v.x, words[1] = v.y;
-  } else {
-    NV_UNROLL
-    for (int quad = 0; quad < T::kQuads; quad++) {
-      const uint4 v = *reinterpret_cast<const uint4*>(chunk + quad_at<T>(pair, quad));
-      words[4 * quad] = v.x, words[4 * quad + 1] = v.y;
-      words[4 * quad + 2] = v.z, words[4 * quad + 3] = v.w;
+// Whether this warp is the last of `warps` to come here, and so sees what all of them wrote before.
+// The ticket is zero again when the last one leaves.
+__device__ __forceinline__ bool last_warp_of(uint32_t warps, uint32_t* ticket) {
+  uint32_t last = 0;
+  __syncwarp();  // behind the fence is what all lanes wrote
+  if (lane_id() == 0) {
+    __threadfence();
+    last = atomicAdd(ticket, 1u) == warps - 1;
+    if (last != 0) {
+      __threadfence();
+      *ticket = 0;
     }
   }
-  NV_UNROLL
-  for (int r = 0; r < kRows; r++) {
-    if constexpr (T::kHalfPairs) {
-      even[r] = bf16_low(words[r]);
-      odd[r] = bf16_high(words[r]);
-    } else {
-      even[r] = numerics::from_bits(words[r]);
-      odd[r] = numerics::from_bits(words[kRows + r]);
-    }
-  }
+  last = __shfl_sync(kAllLanes, last, 0);
+  __syncwarp();  // an exchange orders no memory
+  return last != 0;
 }
 
-// One chunk's chains of a lane: `weights` points at the lane's 16 bytes of the chunk's first step.
-template <MatrixType kType, int kRows>
-__device__ __forceinline__ void chunk_sums(const std::byte* weights, const uint32_t* chunk,
-                                           int pairs,
-                                           float (&sums)[kRows][Tile<kType, kRows>::kLaneRows]) {
-  using T = Tile<kType, kRows>;
-  NV_UNROLL
-  for (int r = 0; r < kRows; r++) {
-    NV_UNROLL
-    for (int n = 0; n < T::kLaneRows; n++) sums[r][n] = 0.0f;
-  }
-  const auto load = [&](int pair, uint4* to) {
-    NV_UNROLL
-    for (int i = 0; i < T::kLoads; i++) {
-      to[i] =
-          __ldg(reinterpret_cast<const uint4*>(weights + pair * T::kPairBytes + i * T::kStepBytes));
-    }
-  };
-  const auto step = [&](int pair, const uint4* loaded) {
-    float even[kRows], odd[kRows];
-    operands<kType, kRows>(chunk, pair, even, odd);
-    NV_UNROLL
-    for (int n = 0; n < T::kLaneRows; n++) {
-      float low, high;
-      widen<kType>(loaded, n, &low, &high);
-      NV_UNROLL
-      for (int r = 0; r < kRows; r++) {
-        sums[r][n] = numerics::fma(high, odd[r], sums[r][n]);
-        sums[r][n] = numerics::fma(low, even[r], sums[r][n]);
-      }
-    }
-  };
-  int pair = 0;
-  for (; pair + T::kAhead <= pairs; pair += T::kAhead) {
-    uint4 loaded[T::kAhead][T::kLoads];
-    NV_UNROLL
-    for (int i = 0; i < T::kAhead; i++) load(pair + i, loaded[i]);
-    NV_UNROLL
-    for (int i = 0; i < T::kAhead; i++) step(pair + i, loaded[i]);
-  }
-  for (; pair < pairs; pair++) {
-    uint4 loaded[T::kLoads];
-    load(pair, loaded);
-    step(pair, loaded);
-  }
-}
-
-// A pass of a block: up to kRows rows of a product from `first_row` on.
+// A product as a block of up to kRows rows sees it.
 template <MatrixType kType, int kRows>
 class Pass {
  public:
-  using T = Tile<kType, kRows>;
-
-  __device__ Pass(const Product& product, uint32_t first_row, unsigned char* shared)
-      : p_(product),
-        first_row_(first_row),
-        slots_(warp_count() * T::kGroups),
-        operands_(reinterpret_cast<uint32_t*>(shared)),
-        sums_(reinterpret_cast<float*>(operands_ + slots_ * T::kChunkWords)),
-        totals_(sums_ + slots_ * T::kSumWords),
-        scales_(totals_ + 2 * kRows * kTileRows) {}
-
-  // Output tiles first, first + step, …; `finish(row, column, n, total, up)` is called for every
-  // output by whole warps: a warp has 32 columns of one row. `leads`: this block hands out the
-  // normalised rows.
-  template <class Finish>
-  __device__ __forceinline__ void run(uint32_t first, uint32_t step, bool leads,
-                                      const Finish& finish) {
-    const bool paired = p_.activation == Activation::swiglu;
-    const uint32_t tiles = ceil_div(p_.width, kTileRows);
-    const size_t tile_bytes =
-        size_t(even(p_.cols)) * (kType == MatrixType::f32 ? 4 : 2) * kTileRows;
-    const uint32_t chunks = ceil_div(p_.cols, uint32_t(numerics::kDotChunk));
-    if (first >= tiles) return;
-    if (p_.norm != nullptr) find_scales();
-    bool staged = false;
-    for (uint32_t t = first; t < tiles; t += step) {
-      for (uint32_t half = 0; half < (paired ? 2u : 1u); half++) {
-        const std::byte* tile = p_.tiles + (paired ? 2 * size_t(t) + half : t) * tile_bytes;
-        for (uint32_t begin = 0; begin < chunks; begin += slots_) {
-          __syncthreads();  // what was read of the shared memory before has been read
-          if (!staged) {
-            stage(begin, leads && t == first && half == 0);
-            __syncthreads();
-          }
-          staged = chunks <= slots_;
-          multiply(tile, begin, chunks);
-          __syncthreads();
-          add(begin, chunks, totals_ + half * kRows * kTileRows);
-        }
-      }
-      for (uint32_t i = threadIdx.x; i < kRows * kTileRows; i += blockDim.x) {
-        const uint32_t row = i / kTileRows, n = i % kTileRows;
-        if (first_row_ + row >= p_.rows) break;
-        finish(first_row_ + row, t * kTileRows + n, totals_[i],
-               paired ? totals_[kRows * kTileRows + i] : 0.0f);
-      }
-    }
+  static constexpr size_t shared_bytes(uint32_t warps) {
+    return sizeof(float) * (Operands<kRows>::kWords + kRows) +
+           size_t(warps) * Packing<kType>::kRingBytes;
   }
 
-  // Bias, activation, residual, in this order.
-  __device__ __forceinline__ float finished(uint32_t row, uint32_t column, float total,
-                                            float up) const {
-    float value = total;
-    if (p_.bias != nullptr) value += p_.bias[column];
-    switch (p_.activation) {
-      case Activation::none:
-        break;
-      case Activation::silu:
-        value = numerics::silu(value);
-        break;
-      case Activation::gelu:
-        value = numerics::gelu(value);
-        break;
-      case Activation::swiglu:
-        value = numerics::silu(value) * up;
-        break;
+  __device__ Pass(const Product& product, const Spread& spread, unsigned char* shared)
+      : p_(product),
+        s_(spread),
+        tiles_(product.tile_count()),
+        part_(part_of(spread, product)),
+        // The ring first: its address is a multiple of 16.
+        ring_(product.tiles, product.cols, tiles_, part_,
+              shared + warp_id() * Packing<kType>::kRingBytes),
+        operands_(reinterpret_cast<float*>(shared + warp_count() * Packing<kType>::kRingBytes)),
+        scales_(operands_ + Operands<kRows>::kWords) {}
+
+  // All of the block's part, once the weights are on their way. finish(row, column, totals, ups) is
+  // called by whole warps, a lane with four neighbouring columns of one row; rows and columns may
+  // be beyond the last. `ups` are those of SwiGLU.
+  template <class Finish>
+  __device__ __forceinline__ void run(const Finish& finish) {
+    nv::grid_dependency_wait();
+    if (p_.norm != nullptr) {
+      for (uint32_t r = warp_id(); r < p_.rows; r += warp_count()) {
+        const float scale = scale_of(p_, r);
+        if (lane_id() == 0) scales_[r] = scale;
+      }
+      __syncthreads();
     }
-    if (p_.residual != nullptr) value += p_.residual[size_t(row) * p_.width + column];
-    return value;
+    stage_operands<kType, kRows>(p_, part_.chunk, scales_, part_.first == 0 && p_.normed != nullptr,
+                                 operands_);
+    __syncthreads();
+    const uint32_t stages = ring_.stages();
+    for (uint32_t t = part_.first + warp_id(); t < part_.last; t += warp_count()) {
+      float sums[kRows][kLaneRows];
+      multiply(stages, sums);
+      leave(t, sums);
+      if (last_warp_of(gridDim.x, s_.tickets + t)) finish_pair(t, finish);
+    }
   }
 
  private:
-  // RMSNorm's scale of every row, a warp a row: lane i is accumulator i.
-  __device__ __forceinline__ void find_scales() {
-    for (uint32_t r = warp_id(); r < kRows && first_row_ + r < p_.rows; r += warp_count()) {
-      const float* x = p_.input + size_t(first_row_ + r) * p_.cols;
-      float squares = 0.0f;
-      for (uint32_t i = lane_id(); i < p_.cols; i += kWarp) {
-        squares = numerics::fma(x[i], x[i], squares);
-      }
-      squares = warp_tree(squares);
-      if (lane_id() == 0) scales_[r] = numerics::norm_scale(squares, int(p_.cols), p_.epsilon);
-    }
+  __device__ static __forceinline__ Part part_of(const Spread& s, const Product& p) {
+    const uint32_t pairs = ceil_div(p.tile_count(), kTilesOfPair);
+    const uint32_t first = blockIdx.y * s.share, last = first + s.share;
+    return {blockIdx.x, first, last < pairs ? last : pairs};
   }
 
-  // One element of the operand before it is rounded; zero outside.
-  __device__ __forceinline__ float element(uint32_t r, uint32_t k, bool store) const {
-    const uint32_t row = first_row_ + r;
-    if (row >= p_.rows || k >= p_.cols) return 0.0f;
-    const size_t at = size_t(row) * p_.cols + k;
-    const float x = p_.input[at];
-    if (p_.norm == nullptr) return x;
-    const float y = numerics::normalised(x, scales_[r], p_.norm[k]);
-    if (store) p_.normed[at] = y;
-    return y;
-  }
-
-  // Operands of the chunks [begin, begin + slots). A thread does one pair of up to four rows;
-  // neighbours do neighbouring pairs.
-  __device__ __forceinline__ void stage(uint32_t begin, bool leads) {
-    constexpr int kFour = kRows < 4 ? kRows : 4;
-    constexpr int kFours = kRows / kFour;
-    const bool store = leads && p_.normed != nullptr;
-    for (uint32_t i = threadIdx.x; i < slots_ * kFours * kChunkPairs; i += blockDim.x) {
-      const uint32_t slot = i / (kFours * kChunkPairs);
-      const int pair = int(i % kChunkPairs), four = int(i / kChunkPairs % kFours);
-      const uint32_t k = (begin + slot) * numerics::kDotChunk + 2 * uint32_t(pair);
-      float low[kFour], high[kFour];
-      NV_UNROLL
-      for (int r = 0; r < kFour; r++) {
-        low[r] = element(uint32_t(four * kFour + r), k, store);
-        high[r] = element(uint32_t(four * kFour + r), k + 1, store);
-      }
-      uint32_t* chunk = operands_ + slot * T::kChunkWords;
-      if constexpr (T::kHalfPairs) {
-        uint32_t words[kFour];
-        NV_UNROLL
-        for (int r = 0; r < kFour; r++) words[r] = bf16_pair(low[r], high[r]);
-        if constexpr (kFour == 1) {
-          chunk[pair] = words[0];
-        } else if constexpr (kFour == 2) {
-          *reinterpret_cast<uint2*>(chunk + 2 * pair) = make_uint2(words[0], words[1]);
-        } else {
-          *reinterpret_cast<uint4*>(chunk + quad_at<T>(pair, four)) =
-              make_uint4(words[0], words[1], words[2], words[3]);
-        }
-      } else {
-        if constexpr (kFour == 1) {
-          *reinterpret_cast<float2*>(chunk + 2 * pair) = make_float2(low[0], high[0]);
-        } else if constexpr (kFour == 2) {
-          *reinterpret_cast<float4*>(chunk + 4 * pair) =
-              make_float4(low[0], low[1], high[0], high[1]);
-        } else {
-          *reinterpret_cast<float4*>(chunk + quad_at<T>(pair, four)) =
-              make_float4(low[0], low[1], low[2], low[3]);
-          *reinterpret_cast<float4*>(chunk + quad_at<T>(pair, kFours + four)) =
-              make_float4(high[0], high[1], high[2], high[3]);
-        }
-      }
-    }
-  }
-
-  __device__ __forceinline__ void multiply(const std::byte* tile, uint32_t begin, uint32_t chunks) {
-    const uint32_t group = lane_id() / T::kLanes, lane = lane_id() % T::kLanes;
-    const uint32_t slot = warp_id() * T::kGroups + group;
-    if (begin + slot >= chunks) return;
-    const uint32_t first_pair = (begin + slot) * kChunkPairs;
-    const uint32_t left = ceil_div(p_.cols, 2) - first_pair;
-    float sums[kRows][T::kLaneRows];
-    chunk_sums<kType, kRows>(tile + size_t(first_pair) * T::kPairBytes + lane * 16,
-                             operands_ + slot * T::kChunkWords,
-                             int(left < kChunkPairs ? left : kChunkPairs), sums);
-    float* to = sums_ + slot * T::kSumWords + lane * T::kLaneRows;
+  // The chunk's chains of the warp's tile pair.
+  __device__ __forceinline__ void multiply(uint32_t stages, float (&sums)[kRows][kLaneRows]) {
+    using P = Packing<kType>;
     NV_UNROLL
-    for (int r = 0; r < kRows; r++) {
+    for (int r = 0; r < kRows; r++) sums[r][0] = sums[r][1] = 0.0f;
+    const uint32_t lane = lane_id() % 16, tile = lane_id() / 16 * P::kPieceStride;
+    const float* operands = operands_;
+    for (uint32_t stage = 0; stage < stages; stage++) {
+      const unsigned char* weights = ring_.front() + tile;
       NV_UNROLL
-      for (int n = 0; n < T::kLaneRows; n += 4) {
-        *reinterpret_cast<float4*>(to + r * kTileRows + n) =
-            make_float4(sums[r][n], sums[r][n + 1], sums[r][n + 2], sums[r][n + 3]);
+      for (uint32_t pair = 0; pair < kStagePairs; pair++) {
+        float low[kLaneRows], high[kLaneRows], even[kRows], odd[kRows];
+        widen<kType>(weights + pair * P::kPairBytes, lane, low, high);
+        load_operands<kRows>(operands + pair * Operands<kRows>::kPairWords, even, odd);
+        NV_UNROLL
+        for (int r = 0; r < kRows; r++) {
+          NV_UNROLL
+          for (uint32_t n = 0; n < kLaneRows; n++) {
+            sums[r][n] = numerics::fma(high[n], odd[r], sums[r][n]);
+            sums[r][n] = numerics::fma(low[n], even[r], sums[r][n]);
+          }
+        }
       }
+      operands += kStagePairs * Operands<kRows>::kPairWords;
+      ring_.pop();
     }
   }
 
-  // Adds the chunk sums of this round to the totals, in ascending order. The thread that owns a
-  // total also finishes it, so no barrier is needed in between.
-  __device__ __forceinline__ void add(uint32_t begin, uint32_t chunks, float* totals) {
-    const uint32_t count = chunks - begin < slots_ ? chunks - begin : slots_;
-    for (uint32_t i = threadIdx.x; i < kRows * kTileRows; i += blockDim.x) {
-      float total = begin == 0 ? 0.0f : totals[i];
-      for (uint32_t c = 0; c < count; c++) total += sums_[c * T::kSumWords + i];
-      totals[i] = total;
+  // Where the sums of a chunk and row begin.
+  __device__ __forceinline__ float* sums_of(uint32_t chunk, uint32_t row) const {
+    return s_.sums + (size_t(chunk) * p_.rows + row) * tiles_ * kTileRows;
+  }
+
+  __device__ __forceinline__ void leave(uint32_t tile_pair,
+                                        const float (&sums)[kRows][kLaneRows]) const {
+    const uint32_t at = tile_pair * kTilesOfPair * kTileRows + lane_id() * kLaneRows;
+    if (at >= tiles_ * kTileRows) return;
+    NV_UNROLL
+    for (uint32_t r = 0; r < kRows; r++) {
+      if (r >= p_.rows) break;
+      *reinterpret_cast<float2*>(sums_of(part_.chunk, r) + at) =
+          make_float2(sums[r][0], sums[r][1]);
+    }
+  }
+
+  // Adds the chunks of a tile pair: a lane has four columns of each tile, of one row of four at a
+  // time. Sums of several chunks are asked for before the first is added.
+  template <class Finish>
+  __device__ __forceinline__ void finish_pair(uint32_t tile_pair, const Finish& finish) const {
+    constexpr uint32_t kAhead = kRows <= 8 ? 8 : 6;
+    constexpr uint32_t kRowsAtOnce = 4, kColumns = 4;
+    const uint32_t row = lane_id() / 8, column = lane_id() % 8 * kColumns;
+    const uint32_t tile = tile_pair * kTilesOfPair;
+    const bool has_second = tile + 1 < tiles_;
+    for (uint32_t begin = 0; begin < p_.rows; begin += kRowsAtOnce) {
+      const uint32_t r = begin + row;
+      const bool has_first = r < p_.rows;
+      float low[kColumns] = {}, high[kColumns] = {};
+      for (uint32_t c = 0; c < gridDim.x; c += kAhead) {
+        float4 first[kAhead], second[kAhead];
+        NV_UNROLL
+        for (uint32_t i = 0; i < kAhead; i++) {
+          first[i] = second[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+          if (!has_first || c + i >= gridDim.x) continue;
+          const auto* from =
+              reinterpret_cast<const float4*>(sums_of(c + i, r) + tile * kTileRows + column);
+          first[i] = __ldcg(from);
+          if (has_second) second[i] = __ldcg(from + kTileRows / kColumns);
+        }
+        // What is not there adds +0 to a total that is never -0.
+        NV_UNROLL
+        for (uint32_t i = 0; i < kAhead; i++) {
+          low[0] += first[i].x, low[1] += first[i].y, low[2] += first[i].z, low[3] += first[i].w;
+          high[0] += second[i].x, high[1] += second[i].y;
+          high[2] += second[i].z, high[3] += second[i].w;
+        }
+      }
+      if (p_.activation == Activation::swiglu) {
+        finish(r, tile_pair * kTileRows + column, low, high);
+      } else {
+        finish(r, tile * kTileRows + column, low, high);
+        finish(r, (tile + 1) * kTileRows + column, high, high);
+      }
     }
   }
 
   const Product& p_;
-  const uint32_t first_row_;
-  const uint32_t slots_;
-  uint32_t* const operands_;
-  float* const sums_;
-  float* const totals_;
+  const Spread& s_;
+  const uint32_t tiles_;
+  const Part part_;
+  Ring<kType> ring_;
+  float* const operands_;
   float* const scales_;
 };
 
 // --- launching ---
 
-// Shared memory of a block, with room for several, and what every device from sm_80 on gives one
-// block if need be: one warp of f16 and 16 rows takes 84 KB.
-constexpr size_t kSharedBudget = size_t(64) << 10;
+// Shared memory of a block, and what every device from sm_80 on gives one block. Two such blocks
+// fit a multiprocessor of sm_90: the next launch's weights are under way beside this one's.
 constexpr size_t kSharedMost = size_t(96) << 10;
 constexpr uint32_t kMostWarps = 8;
 
 struct Grid {
-  uint32_t passes;  // blocks with the same tiles, next to each other
-  uint32_t tiles;   // blocks along the tiles
+  uint32_t chunks, ranges;
+  uint32_t share;  // tile pairs of a range
   uint32_t warps;
   size_t shared;
 
-  dim3 blocks() const { return dim3(passes * tiles); }
+  dim3 blocks() const { return dim3(chunks, ranges); }
   dim3 threads() const { return dim3(warps * kWarp); }
 };
 
-// Enough warps that each chunk of K has its slot, or as many as shared memory holds in equal
-// rounds.
+// As many ranges as give each multiprocessor a block, and a warp for each tile pair of a range, or
+// as many as shared memory holds.
 template <MatrixType kType, int kRows>
 Grid grid_of(const Machine& machine, const Product& p) {
-  using T = Tile<kType, kRows>;
-  const uint32_t chunks = ceil_div(p.cols, uint32_t(numerics::kDotChunk));
-  uint32_t most = 1;
-  while (most < kMostWarps && T::shared_bytes((most + 1) * T::kGroups) <= kSharedBudget) most++;
-  const uint32_t needed = ceil_div(chunks, uint32_t(T::kGroups));
-  const uint32_t rounds = ceil_div(needed, most);
-  const uint32_t warps = ceil_div(needed, rounds);
-  // Staging costs as much as a tile where rows are many: a block then takes several tiles.
-  const uint32_t most_blocks = machine.processors * (kRows <= 2 ? 8 : kRows <= 4 ? 4 : 2);
-  const uint32_t tiles = ceil_div(p.width, kTileRows);
-  return {ceil_div(p.rows, uint32_t(kRows)), tiles < most_blocks ? tiles : most_blocks, warps,
-          T::shared_bytes(warps * T::kGroups)};
+  const uint32_t chunks = chunk_count(p.cols), pairs = ceil_div(p.tile_count(), kTilesOfPair);
+  const uint32_t ranges = machine.processors < chunks ? 1 : machine.processors / chunks;
+  const uint32_t share = ceil_div(pairs, ranges < pairs ? ranges : pairs);
+  uint32_t warps = share < kMostWarps ? share : kMostWarps;
+  while (warps > 1 && Pass<kType, kRows>::shared_bytes(warps) > kSharedMost) warps--;
+  return {chunks, ceil_div(pairs, share), share, warps, Pass<kType, kRows>::shared_bytes(warps)};
 }
 
 // Calls launch.template run<type, rows>() with the number of rows a pass is compiled for.
@@ -400,8 +253,9 @@ cudaError_t for_shape(MatrixType type, uint32_t rows, const Launch& launch) {
       return with_rows.template operator()<MatrixType::f16>();
     case MatrixType::f32:
       return with_rows.template operator()<MatrixType::f32>();
+    default:
+      return cudaErrorInvalidValue;
   }
-  return cudaErrorInvalidValue;
 }
 
 // The same for every instance there is; stops at the first error.

@@ -13,6 +13,8 @@ constexpr uint32_t kThreads = 256;
 // tile's width apart, so a row costs a sector an element (or two).
 __global__ void __launch_bounds__(kThreads, 1)
     embed_kernel(const Matrix table, const uint32_t* const tokens, float* const output) {
+  nv::grid_dependency_trigger();
+  nv::grid_dependency_wait();
   const uint32_t token = tokens[blockIdx.x];
   const std::byte* tile = table.tiles + token / kTileRows * table.tile_bytes();
   for (uint32_t c = threadIdx.x; c < table.cols; c += kThreads) {
@@ -112,9 +114,10 @@ cudaError_t prepare_tables() {
   return nv::load(embed_kernel, finite_kernel, normalise_kernel, norm_kernel, mix_kernel);
 }
 
-cudaError_t embed(const Matrix& table, const uint32_t* tokens, uint32_t rows, float* output,
-                  cudaStream_t stream) {
-  return nv::launch(embed_kernel, dim3(rows), dim3(kThreads), stream, {}, table, tokens, output);
+cudaError_t embed(const Machine& machine, const Matrix& table, const uint32_t* tokens,
+                  uint32_t rows, float* output, cudaStream_t stream) {
+  return nv::launch(embed_kernel, dim3(rows), dim3(kThreads), stream,
+                    {.dependent = machine.dependent}, table, tokens, output);
 }
 
 cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,

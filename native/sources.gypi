@@ -38,6 +38,7 @@
       "cuda/attend.cu",
       "cuda/cuda_backend.cc",
       "cuda/draw.cu",
+      "cuda/panel.cu",
       "cuda/project.cu",
       "cuda/query.cc",
       "cuda/self_check.cc",

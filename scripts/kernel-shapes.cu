@@ -18,14 +18,14 @@ void print(const std::string& kernel, uint32_t threads, size_t shared) {
   std::printf("%s|%u|%zu\n", kernel.c_str(), threads, shared);
 }
 
-std::string name_of(DType type) {
-  return type == DType::bf16 ? "bf16" : type == DType::f16 ? "f16" : "f32";
+std::string name_of(MatrixType type) {
+  return type == MatrixType::bf16 ? "bf16" : type == MatrixType::f16 ? "f16" : "f32";
 }
 
 struct PrintProducts {
   uint32_t rows;
 
-  template <DType kType, int kRows>
+  template <MatrixType kType, int kRows>
   cudaError_t run() const {
     const auto grid = [&](uint32_t cols, uint32_t width) {
       Product product{};
@@ -34,17 +34,15 @@ struct PrintProducts {
     };
     const std::string instance =
         " " + name_of(kType) + " " + std::to_string(kRows) + (kRows == 1 ? " row" : " rows");
-    const Grid down = grid(kFeedForward, kHidden), router = grid(kHidden * 2 / 3, kHidden),
-               head = grid(kHidden, kVocab);
+    const Grid down = grid(kFeedForward, kHidden), head = grid(kHidden, kVocab);
     print("project_kernel" + instance, down.warps * kWarp, down.shared);
-    print("project_twice_kernel" + instance, router.warps * kWarp, router.shared);
     print("head_kernel" + instance, head.warps * kWarp, head.shared);
     return cudaSuccess;
   }
 };
 
 // A head of its own for each query head: 16 rows that are decoded, and a prompt's 256.
-template <DType kType>
+template <CacheType kType>
 void print_attention() {
   const std::string type = " " + name_of(kType);
   print("attend_kernel" + type, kAttendThreads, Attend<kType>::shared_bytes(kHeadDim, kPassRows));
@@ -55,10 +53,10 @@ void print_attention() {
 }  // namespace
 
 int main() {
-  for (const DType type : {DType::bf16, DType::f16, DType::f32}) {
+  for (const MatrixType type : {MatrixType::bf16, MatrixType::f16, MatrixType::f32}) {
     for (const uint32_t rows : {1, 2, 4, 8, 16}) for_shape(type, rows, PrintProducts{rows});
   }
-  print_attention<DType::bf16>();
-  print_attention<DType::f32>();
+  print_attention<CacheType::bf16>();
+  print_attention<CacheType::f32>();
   return 0;
 }

@@ -21,23 +21,25 @@ struct Schedule {
   const char* name;
   int order;
   uint64_t seed;
+  bool dependent = true;  // launches may begin early
 };
 
 // In plain builds of the emulator and on a GPU there is one.
 inline std::vector<Schedule> schedules(bool all) {
 #if defined(NVIUM_SIMT_CHECKED)
   using simt::Order;
-  std::vector<Schedule> list{{"forward", int(Order::forward), 1},
+  std::vector<Schedule> list{{"forward", int(Order::forward), 1, false},
                              {"adversarial", int(Order::adversarial), 1}};
   if (all) {
     list.push_back({"reverse", int(Order::reverse), 1});
-    list.push_back({"random", int(Order::random), 2});
+    list.push_back({"random", int(Order::random), 2, false});
+    list.push_back({"forward and early", int(Order::forward), 2});
     list.push_back({"adversarial again", int(Order::adversarial), 3});
   }
   return list;
 #else
   (void)all;
-  return {{"", 0, 1}};
+  return {{"", 0, 1}, {"in order", 0, 1, false}};
 #endif
 }
 
@@ -71,8 +73,8 @@ inline int device() {
 
 // NVIUM_TEST_PROCESSORS: grids as for a device of so many multiprocessors, so that a GPU takes the
 // ways through a kernel that it would not take with its own.
-inline cuda::CudaOptions options() {
-  cuda::CudaOptions options;
+inline cuda::CudaOptions options(const Schedule& schedule) {
+  cuda::CudaOptions options{.dependent = schedule.dependent};
   if (const char* processors = std::getenv("NVIUM_TEST_PROCESSORS")) {
     options.processors = uint32_t(std::atoi(processors));
   }
@@ -93,7 +95,7 @@ void on_both(const std::string& what, const Compute& compute, bool all_schedules
     begin(schedule);
     Bytes found;
     try {
-      cuda::CudaBackend backend(device(), options());
+      cuda::CudaBackend backend(device(), options(schedule));
       backend.enter([&] { found = compute(static_cast<Backend&>(backend)); });
     } catch (const Failure& failure) {
       testing::fail(what.c_str(), 0, failure.code + ": " + failure.message);

@@ -1,9 +1,9 @@
-// What weights are multiplied with: a chunk of each row of activations, normalised where the product
-// has a norm and rounded as its matrix asks, in shared memory as floats.
+// What weights are multiplied with: a chunk of each row of activations, normalised where the
+// product has a norm and rounded as its matrix asks, in shared memory as floats.
 //
 // They lie as [pair of columns][even, odd][row], which is the order in which chains read them, the
-// same word for all lanes of a warp. Whoever writes them takes four rows of one column at a time (or
-// all rows of a pair, where they are fewer), neighbours neighbouring words.
+// same word for all lanes of a warp. Whoever writes them takes four rows of one column at a time
+// (or all rows of a pair, where they are fewer), neighbours neighbouring words.
 #pragma once
 
 #include "../native/numerics/sums.h"
@@ -75,8 +75,7 @@ __device__ __forceinline__ void stage_operands(const Product& p, uint32_t chunk,
     NV_UNROLL
     for (uint32_t w = 0; w < kItemWords; w++) {
       const uint32_t word = i % kItems * kItemWords + w;  // of the pair
-      item[w] = as_operand<kType>(
-          element(p, scales, word % kRows, k + word / kRows, store));
+      item[w] = as_operand<kType>(element(p, scales, word % kRows, k + word / kRows, store));
     }
     if constexpr (kItemWords == 2) {
       *reinterpret_cast<float2*>(to + i * 2) = make_float2(item[0], item[1]);

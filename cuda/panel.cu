@@ -15,10 +15,10 @@ namespace nvium::cuda {
 namespace {
 
 constexpr uint32_t kThreads = 256;
-constexpr uint32_t kSide = 16;     // threads along columns, and along rows
-constexpr uint32_t kStep = 16;     // columns of K at a time
+constexpr uint32_t kSide = 16;  // threads along columns, and along rows
+constexpr uint32_t kStep = 16;  // columns of K at a time
 constexpr uint32_t kStepPairs = kStep / 2;
-constexpr uint32_t kTiles = 4;     // of a panel
+constexpr uint32_t kTiles = 4;                        // of a panel
 constexpr uint32_t kTileColumns = kTileRows / kSide;  // of a thread
 constexpr uint32_t kPanelColumns = kTiles * kTileRows;
 

@@ -85,8 +85,8 @@ class Ring {
       for (uint32_t i = 0; i < 2 * P::kPieceBytes / (16 * kWarp); i++) {
         constexpr uint32_t kCopies = P::kPieceBytes / (16 * kWarp);  // of one piece
         const uint32_t tile = i / kCopies, at = (i % kCopies * kWarp + lane_id()) * 16;
-        const bool valid = 2 * tile_pair_ + tile < tiles_ &&
-                           stage_ * kStagePairs + at / P::kPairBytes < pairs_;
+        const bool valid =
+            2 * tile_pair_ + tile < tiles_ && stage_ * kStagePairs + at / P::kPairBytes < pairs_;
         nv::cp_async(to + tile * P::kPieceStride + at,
                      from + tile * tile_bytes_ + stage_ * P::kPieceBytes + at, valid);
       }

@@ -44,7 +44,7 @@ struct PrintProducts {
 // A head of its own for each query head: 16 rows that are decoded, and a prompt's 256.
 template <CacheType kType>
 void print_attention() {
-  const std::string type = " " + name_of(kType);
+  const std::string type = kType == CacheType::bf16 ? " bf16" : " f32";
   print("attend_kernel" + type, kAttendThreads, Attend<kType>::shared_bytes(kHeadDim, kPassRows));
   print("walk_kernel" + type, kAttendThreads,
         walk_bytes<kType>(kHeadDim, walk_capacity<kType>(kHeadDim, 256)));

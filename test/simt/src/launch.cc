@@ -127,7 +127,7 @@ cudaError_t submit(Launch launch, const cudaLaunchConfig_t& config) {
     Op op = kernel_op(launch);
     return streams().issue(
         *stream, std::move(op), [launch](Op& o) { return run_grid(launch, o); }, {},
-        allowed_in_body);
+        allowed_in_body, [launch](Op& o) { begin_early(launch, o); });
   });
 }
 

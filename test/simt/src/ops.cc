@@ -57,7 +57,7 @@ bool History::ordered(const Op& earlier, const Op& later, bool waited) {
 
 uint32_t History::floor(const Op& op, bool waited) const {
   for (const auto& other : unsettled_)
-    if (!ordered(*other, op, waited)) return other->first_block;
+    if (!ordered(*other, op, waited)) return std::min(other->first_block, op.first_block);
   return op.first_block;
 }
 

@@ -109,6 +109,10 @@ class Check {
     return r.block == now_.block && r.thread == now_.thread && r.epoch == now_.epoch &&
            r.warp_epoch == now_.warp_epoch && r.tick == now_.tick;
   }
+  bool own_launch(const Record& r) const {
+    return r.block >= actor_.op->first_block &&
+           r.block - actor_.op->first_block < actor_.op->blocks;
+  }
   bool covered(const ClockRef& clock, const Record& r) const {
     return clock && clock->covers({r.block, uint32_t(r.epoch), uint32_t(r.thread / kWarpSize),
                                    uint32_t(r.warp_epoch), uint32_t(r.thread), uint32_t(r.tick)});
@@ -131,7 +135,7 @@ class Check {
     const bool waited = !actor_.lane || actor_.lane->grid_synced;
     if (actor_.lane) {
       if (r.block < (waited ? hot.grid->floor : hot.grid->floor_unsynced)) return true;
-      if (r.block >= actor_.op->first_block) {
+      if (own_launch(r)) {
         if (covered(actor_.lane->acquired, r)) return true;
         // A relaxed or L1-bypassing access needs no fence behind the atomic that it relies on.
         return (is_relaxed(access_) || access_ == Access::bypass_read) &&
@@ -146,7 +150,7 @@ class Check {
     Record& r = c.read;
     if (r.block == now_.block && same_interval(r)) return;  // nobody has written since
     const Record& w = c.write;
-    if (access_ == Access::read_only && actor_.lane && w.block >= actor_.op->first_block) {
+    if (access_ == Access::read_only && actor_.lane && own_launch(w)) {
       stale(w);
     } else {
       check_write(w);
@@ -208,7 +212,24 @@ class Check {
                 "the read-only cache is not kept coherent with writes of the same launch");
   }
 
+  // A launch that began early was there before this one, which it should have waited for.
+  bool came_too_early(const Record& other) const {
+    if (!actor_.op || other.block < kFirstBlock || other.block < actor_.op->first_block)
+      return false;
+    const Op* op = history().find(other.block);
+    return op && op != actor_.op && op->dependent && op->stream == actor_.op->stream;
+  }
+
   [[gnu::noinline]] void race(const Record& other, const char* what) {
+    if (came_too_early(other)) {
+      const void* site = unpack_site(other.site);
+      if (already_reported(Kind::missing_grid_dependency, site)) return;
+      report(Kind::missing_grid_dependency, {site}, address_,
+             std::string(what) + " by " + who(other) + " before the launch ahead, which " +
+                 (is_write(access_) ? "writes" : "reads") + " it, had ended",
+             {site_});
+      return;
+    }
     const auto [kind, why] = explain(other);
     if (already_reported(kind, site_)) return;
     report_once(kind, other,
@@ -251,7 +272,7 @@ class Check {
                 "an atomic is between them, but not a fence on each side"};
       return {Kind::race_in_block, "no barrier is between them"};
     }
-    if (actor_.lane && other.block >= actor_.op->first_block) {
+    if (actor_.lane && own_launch(other)) {
       if (covered(actor_.lane->observed, other))
         return {Kind::unfenced_hand_over,
                 "a fence is missing behind the atomic that this relies on"};

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <numeric>
+#include <optional>
 #include <thread>
 #include <utility>
 
@@ -30,7 +32,22 @@ namespace {
 constexpr size_t kMaxFibers = size_t(128) * 2048;
 constexpr uint32_t kMaxPolls = 1 << 20;
 
+// A launch that has begun.
+struct Started {
+  const Launch launch;
+  Grid grid;
+  unsigned next = 0;  // of the order of blocks
+  size_t at = 0;      // whose turn it is
+
+  Started(const Launch& launch, Op& op, unsigned blocks)
+      : launch(launch), grid{.launch = this->launch, .op = op, .blocks = blocks} {}
+};
+
 struct Scheduler {
+  explicit Scheduler(unsigned first_slot) : first_slot(first_slot) {}
+
+  const unsigned first_slot;  // of shared memory
+  std::unique_ptr<Started> started;
   StackPool stacks{kMaxFibers};
   std::vector<Lane> lanes;
   std::vector<Block> blocks;
@@ -41,10 +58,22 @@ struct Scheduler {
   Choice choice;
 };
 
-Scheduler& scheduler() {
-  static Scheduler& instance = *new Scheduler;
-  return instance;
+// Two launches at most have begun: the one that runs, and behind it a dependent one, which has come
+// to its waits. They take turns in having one of these.
+constexpr unsigned kSchedulerSlots = kMaxSlots / 2;
+
+Scheduler& scheduler_of(unsigned which) {
+  static Scheduler* const instances[] = {new Scheduler(0), new Scheduler(kSchedulerSlots)};
+  return *instances[which];
 }
+
+unsigned& current() {
+  static unsigned which = 0;
+  return which;
+}
+
+Scheduler& scheduler() { return scheduler_of(current()); }
+Scheduler& other_scheduler() { return scheduler_of(1 - current()); }
 
 void enter(Lane& lane) {
   hot.lane = &lane;
@@ -146,7 +175,7 @@ void start_block(Block& b, const Launch& launch, unsigned linear) {
       l.sp = scheduler().stacks.prepare(stack, fiber_main);
     }
     l.parked = false;
-    l.grid_synced = false;
+    l.grid_synced = l.waits_for_grid = false;
     l.accessed = false;
     l.tick = 0;
     l.acquired.reset();
@@ -169,7 +198,7 @@ void prepare_slots(unsigned width, unsigned threads) {
   if (s.lanes.size() < size_t(width) * stride) s.lanes.resize(size_t(width) * stride);
   if (s.blocks.size() < width) s.blocks.resize(width);
   for (unsigned i = 0; i < width; ++i) {
-    s.blocks[i].slot = i;
+    s.blocks[i].slot = s.first_slot + i;
     s.blocks[i].lanes = &s.lanes[size_t(i) * stride];
   }
 }
@@ -225,11 +254,13 @@ class FlushSubnormals {
   unsigned saved_;
 };
 
-// Resident blocks take turns whenever all threads of one of them wait.
-void run_blocks(Grid& grid) {
+// Resident blocks take turns whenever all threads of one of them wait. A launch that is early stops
+// where all wait for the launch ahead.
+void run_blocks(Started& started) {
   Scheduler& s = scheduler();
-  unsigned next = unsigned(s.resident.size());
-  size_t at = 0;
+  Grid& grid = started.grid;
+  unsigned& next = started.next;
+  size_t& at = started.at;
   while (!s.resident.empty() && !grid.error) {
     const size_t count = s.resident.size();
     if (config().order >= Order::random) at = s.choice.next();
@@ -240,6 +271,7 @@ void run_blocks(Grid& grid) {
         at = (at + k) % count;
       }
     if (!go) {
+      if (grid.early) return;
       if (release_grid_barrier(s.resident)) continue;
       report_deadlock();
       grid.error = cudaErrorLaunchTimeout;
@@ -268,7 +300,9 @@ void run_blocks(Grid& grid) {
 
 Choice& thread_choice() { return scheduler().choice; }
 
-bool is_thread_stack(uintptr_t address) { return scheduler().stacks.contains(address); }
+bool is_thread_stack(uintptr_t address) {
+  return scheduler_of(0).stacks.contains(address) || scheduler_of(1).stacks.contains(address);
+}
 
 void make_ready(Block& block, unsigned warp, uint32_t lanes) {
   block.warp[warp].ready |= lanes;
@@ -332,42 +366,113 @@ void abort_launch(cudaError_t error) {
   leave_to_main(*hot.lane);
 }
 
-cudaError_t run_grid(const Launch& launch, Op& op) {
+namespace {
+
+// Begins a launch on the current scheduler: its first blocks are there, and nothing has run.
+void start(const Launch& launch, Op& op, bool early) {
   Scheduler& s = scheduler();
   const unsigned total = launch.grid.x * launch.grid.y * launch.grid.z;
   const unsigned threads = launch.block.x * launch.block.y * launch.block.z;
   const unsigned stride = (threads + kWarpSize - 1) / kWarpSize * kWarpSize;
-  const unsigned room = unsigned(std::min(kMaxFibers / stride, kMaxSlots));
-  const unsigned wanted = launch.cooperative                 ? total
-                          : config().order == Order::forward ? 1u
-                                                             : unsigned(config().resident_blocks);
+  const unsigned room = unsigned(std::min<size_t>(kMaxFibers / stride, kSchedulerSlots));
+  const bool one = config().order == Order::forward && !early;
+  const unsigned wanted = launch.cooperative ? total
+                          : one              ? 1u
+                                             : unsigned(config().resident_blocks);
   const unsigned width = std::min({wanted, total, room});
 
-  Grid grid{.launch = launch, .op = op, .blocks = total};
-  grid.floor = history().floor(op, true);
-  grid.floor_unsynced = op.dependent ? history().floor(op, false) : grid.floor;
+  s.started = std::make_unique<Started>(launch, op, total);
+  Grid& grid = s.started->grid;
+  grid.early = early;
+  grid.floor_unsynced = history().floor(op, !op.dependent);
+  grid.floor = early ? grid.floor_unsynced : history().floor(op, true);
   hot.grid = &grid;
   note_progress();
   s.choice.seed(config().seed * 1000003 + op.first_block);
-  hot.steps_to_switch = config().order == Order::adversarial ? draw_turn(s.choice) : 0;
-  simt_blockDim = launch.block;
-  simt_gridDim = launch.grid;
   s.order = block_order(total);
   prepare_slots(width, threads);
   if (hot.count) count_launch(grid);
   s.resident.clear();
   for (unsigned i = 0; i < width; ++i) {
     s.resident.push_back(&s.blocks[i]);
-    start_block(s.blocks[i], launch, s.order[i]);
+    start_block(s.blocks[i], s.started->launch, s.order[i]);
   }
+  s.started->next = width;
+}
+
+void go_on() {
+  Scheduler& s = scheduler();
+  Started& started = *s.started;
+  hot.grid = &started.grid;
+  hot.steps_to_switch = config().order == Order::adversarial ? draw_turn(s.choice) : 0;
+  simt_blockDim = started.launch.block;
+  simt_gridDim = started.launch.grid;
   {
     FlushSubnormals flush;
-    run_blocks(grid);
+    run_blocks(started);
   }
-  if (grid.error)  // abandoned fibers start afresh
-    for (Lane& l : s.lanes) l.parked = false;
   hot.grid = nullptr;
-  return grid.error.value_or(cudaSuccess);
+}
+
+// The launch ahead has ended.
+void wake(Scheduler& s) {
+  Grid& grid = s.started->grid;
+  grid.early = false;
+  grid.floor = history().floor(grid.op, true);
+  for (Block* b : s.resident) {
+    for (unsigned i = 0; i < b->threads; ++i) {
+      Lane& l = b->lanes[i];
+      if (std::exchange(l.waits_for_grid, false)) make_ready(*b, l.warp, 1u << l.index);
+    }
+  }
+}
+
+void end(Scheduler& s, bool abandoned) {
+  if (abandoned)  // fibers start afresh
+    for (Lane& l : s.lanes) l.parked = false;
+  s.started.reset();
+}
+
+}  // namespace
+
+void begin_early(const Launch& launch, Op& op) {
+  // The launch ahead may have begun early itself.
+  if (other_scheduler().started) current() = 1 - current();
+  current() = 1 - current();
+  start(launch, op, true);
+  go_on();
+  current() = 1 - current();
+}
+
+void abandon_early() {
+  for (Scheduler* s : {&scheduler(), &other_scheduler()}) {
+    if (s->started) end(*s, true);
+  }
+}
+
+cudaError_t run_grid(const Launch& launch, Op& op) {
+  const auto has_it = [&](const Scheduler& s) { return s.started && &s.started->grid.op == &op; };
+  if (has_it(other_scheduler())) current() = 1 - current();
+  if (has_it(scheduler())) {
+    wake(scheduler());
+  } else {
+    start(launch, op, false);
+  }
+  Scheduler& s = scheduler();
+  if (!s.started->grid.error) go_on();
+  const std::optional<cudaError_t> error = s.started->grid.error;
+  end(s, error.has_value());
+  return error.value_or(cudaSuccess);
+}
+
+void wait_for_prior_grids() {
+  InEmulator scope;
+  if (hot.grid->early) {
+    hot.lane->waits_for_grid = true;
+    wait_here();
+  }
+  hot.lane->grid_synced = true;
+  hot.grid->op.waited = true;
 }
 
 unsigned active_lanes() { return hot.lane->block->warp[hot.lane->warp].alive; }

@@ -11,6 +11,12 @@ namespace simt {
 // The error that the launch leaves behind, or success.
 cudaError_t run_grid(const Launch& launch, Op& op);
 
+// Begins a dependent launch before the one ahead of it runs, and goes on until its threads wait for
+// that one. run_grid() of the same operation takes it up again, on the same thread.
+void begin_early(const Launch& launch, Op& op);
+// It will not be taken up: the device has failed.
+void abandon_early();
+
 // ---- for barriers and collectives
 
 // The running thread cannot go on; returns when it has been made ready again.

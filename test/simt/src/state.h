@@ -52,6 +52,7 @@ struct Lane {
   uint8_t index = 0;    // in the warp
   bool parked = false;  // the fiber waits for another kernel call
   bool grid_synced = false;
+  bool waits_for_grid = false;
 
   // Memory order. A tick passes at each fence that has something to order.
   bool accessed = false;  // since the last tick
@@ -114,6 +115,7 @@ struct Grid {
   const Launch& launch;
   Op& op;
   unsigned blocks = 0;
+  bool early = false;  // the launch ahead has not run yet
   // Blocks with lower serials are ordered before every access, before and after a thread has
   // waited for the grids ahead.
   uint32_t floor_unsynced = 0, floor = 0;

@@ -5,6 +5,7 @@
 #include "arena.h"
 #include "counters.h"
 #include "report.h"
+#include "scheduler.h"
 #include "simt/emulator.h"
 
 namespace simt {
@@ -35,7 +36,8 @@ CUstream_st* Streams::create(bool blocking, int priority) {
 }
 
 cudaError_t Streams::issue(CUstream_st& stream, Op op, std::function<cudaError_t(Op&)> run,
-                           std::vector<Wait> waits, bool allowed_in_body) {
+                           std::vector<Wait> waits, bool allowed_in_body,
+                           std::function<void(Op&)> early) {
   op.site = CallSite::here();
   if (fails(Failing::launch)) return cudaErrorLaunchOutOfResources;
   if (stream.capture) {
@@ -75,13 +77,14 @@ cudaError_t Streams::issue(CUstream_st& stream, Op op, std::function<cudaError_t
   stream.clock.advance(stream.id, stream.issued);
   auto shared = std::make_shared<Op>(std::move(op));
   stream.ahead = is_kernel ? shared : nullptr;
-  stream.queue.push_back({std::move(shared), std::move(run), {}});
+  stream.queue.push_back({std::move(shared), std::move(run), {}, std::move(early)});
   return cudaSuccess;
 }
 
 void Streams::add_wait(CUstream_st& stream, const Wait& wait, const StreamClock& clock) {
   stream.clock.merge(clock);
-  if (wait.stream->done < wait.sequence) stream.queue.push_back({nullptr, nullptr, {wait}});
+  if (wait.stream->done < wait.sequence)
+    stream.queue.push_back({nullptr, nullptr, {wait}, nullptr});
 }
 
 bool Streams::runnable(const CUstream_st& stream) const {
@@ -129,16 +132,36 @@ void Streams::run(CUstream_st& stream) {
     Op& op = *task.op;
     if (op.ahead && op.ahead->dependent)
       op.chain_waited = op.ahead->waited && op.ahead->chain_waited;
-    history().begin(task.op, op.grid.x * op.grid.y * op.grid.z);
+    begin(task.op);
+    begin_next(stream, op);
     sticky_error = fails(Failing::execution) ? cudaErrorLaunchFailure : task.run(op);
+    if (sticky_error != cudaSuccess) abandon_early();
     if (op.ahead && op.chain_waited) op.ahead.reset();
   }
   if (task.op) stream.done = task.op->sequence;
 }
 
+void Streams::begin(const std::shared_ptr<Op>& op) {
+  if (op->blocks == 0) history().begin(op, op->grid.x * op->grid.y * op->grid.z);
+}
+
+// A dependent launch behind the kernel that is about to run begins before it, as it may where that
+// one lets it: whoever does not wait sees what was there before. Only if it is certain to end on
+// this thread; and counters want one launch after the other.
+void Streams::begin_next(CUstream_st& stream, const Op& ahead) {
+  if (stream.queue.empty() || hot.count) return;
+  const Task& next = stream.queue.front();
+  if (!next.early || !next.op->dependent || next.op->ahead.get() != &ahead) return;
+  if (&stream != finished_ || next.op->sequence > finished_to_) return;
+  begin(next.op);
+  next.early(*next.op);
+}
+
 cudaError_t Streams::finish(CUstream_st& stream, uint64_t sequence) {
+  finished_ = &stream, finished_to_ = sequence;
   while (stream.done < sequence && step(&stream)) {
   }
+  finished_ = nullptr;
   arena().guard(hot.check && config().guard_device_memory);
   return sticky_error;
 }
@@ -220,11 +243,6 @@ cudaError_t api_result(cudaError_t error) {
   return error;
 }
 
-void wait_for_prior_grids() {
-  hot.lane->grid_synced = true;
-  hot.grid->op.waited = true;
-}
-
 void report_leaks() {
   if (streams().sticky_error != cudaSuccess) return;  // nothing can be freed any more
   for (const auto& [address, allocation] : arena().allocations())
@@ -244,6 +262,7 @@ void report_leaks() {
 
 void reset_device() {
   arena().guard(false);
+  abandon_early();
   streams().forget();
   history().forget();
   arena().release_all();

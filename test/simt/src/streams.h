@@ -36,6 +36,7 @@ struct Task {
   std::shared_ptr<Op> op;
   std::function<cudaError_t(Op&)> run;  // empty: it only waits
   std::vector<Wait> waits;
+  std::function<void(Op&)> early;  // of a launch: begins it before the one ahead of it has run
 };
 
 }  // namespace simt
@@ -82,7 +83,8 @@ class Streams {
 
   // Queues an operation, or adds it to the graph that the stream captures.
   cudaError_t issue(CUstream_st& stream, Op op, std::function<cudaError_t(Op&)> run,
-                    std::vector<Wait> waits = {}, bool allowed_in_body = true);
+                    std::vector<Wait> waits = {}, bool allowed_in_body = true,
+                    std::function<void(Op&)> early = {});
   void add_wait(CUstream_st& stream, const Wait& wait, const StreamClock& clock);
 
   cudaError_t finish(CUstream_st& stream, uint64_t sequence);
@@ -105,9 +107,14 @@ class Streams {
   bool runnable(const CUstream_st& stream) const;
   bool step(CUstream_st* wanted);
   void run(CUstream_st& stream);
+  static void begin(const std::shared_ptr<Op>& op);
+  void begin_next(CUstream_st& stream, const Op& ahead);
   CUstream_st* needed_by(CUstream_st* stream) const;
 
   std::vector<std::unique_ptr<CUstream_st>> list_;
+  // What is waited for.
+  const CUstream_st* finished_ = nullptr;
+  uint64_t finished_to_ = 0;
 };
 
 // Whether this is the one that simt::fail_after() means.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,7 @@ std::span<const Correct> correct_parameters();
 std::span<const Correct> correct_sync();
 std::span<const Correct> correct_hand_over();
 std::span<const Correct> correct_host();
+std::span<const Correct> early();
 
 // Device memory that lives as long as the case.
 template <class T>

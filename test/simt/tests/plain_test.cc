@@ -8,7 +8,7 @@ int main() {
   Tally tally;
   for (const Schedule& schedule : kSchedules)
     for (const auto& group : {corpus::correct_memory(), corpus::correct_parameters(),
-                              corpus::correct_sync(), corpus::correct_hand_over()})
+                              corpus::correct_sync(), corpus::correct_hand_over(), corpus::early()})
       for (const corpus::Correct& correct : group) {
         // Only the hooks see a thread that polls a volatile without __nanosleep.
         if (correct.name == "volatile_flag") continue;

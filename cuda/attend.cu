@@ -31,12 +31,13 @@ constexpr uint32_t kAppendThreads = 128;
 constexpr uint32_t kMostPairs = 128;      // of a walker
 constexpr uint32_t kMostGroupPairs = 64;  // of a block that walks alone
 constexpr uint32_t kWalkersPerProcessor = 4;
+constexpr uint32_t kAheadBytes = 1024;  // a piece of weights that is asked for
 
 template <CacheType kType>
 __global__ void __launch_bounds__(kAppendThreads, 1) append_kernel(const AttendJob job) {
   nv::grid_dependency_trigger();
   nv::grid_dependency_wait();
-  const DeviceSpan span = job.spans[blockIdx.z];
+  const DeviceSpan span = span_of(job, blockIdx.z);
   if (blockIdx.x >= span.end - span.begin) return;
   append<kType>(job, span, blockIdx.x, blockIdx.y, threadIdx.x, blockDim.x);
 }
@@ -111,16 +112,34 @@ __device__ __forceinline__ float merge(const Partials& partials, uint32_t pair, 
   return output / sum;
 }
 
+// Asks for what the launches behind this one read first, to be found in the second-level cache:
+// while a few blocks attend, which takes latency more than bandwidth, memory would rest. The work
+// of the blocks beyond the walkers, together.
+__device__ __forceinline__ void look_ahead(const AttendJob& job, uint32_t walkers) {
+  const uint32_t heads = gridDim.y * gridDim.z;
+  const uint32_t head = blockIdx.z * gridDim.y + blockIdx.y;
+  const size_t thread = (size_t(blockIdx.x - walkers) * heads + head) * blockDim.x + threadIdx.x;
+  const size_t threads = size_t(gridDim.x - walkers) * heads * blockDim.x;
+  NV_UNROLL
+  for (int i = 0; i < 2; i++) {
+    for (size_t at = thread * kAheadBytes; at + kAheadBytes <= job.ahead_bytes[i];
+         at += threads * kAheadBytes) {
+      nv::prefetch_l2<kAheadBytes>(job.ahead[i] + at);
+    }
+  }
+}
+
 template <CacheType kType>
 __global__ void __launch_bounds__(kAttendThreads, 2)
-    attend_kernel(const AttendJob job, const uint32_t capacity) {
+    attend_kernel(const AttendJob job, const uint32_t capacity, const uint32_t most_walkers) {
   NV_DYN_SMEM(shared);
   nv::grid_dependency_trigger();
   nv::grid_dependency_wait();
+  if (blockIdx.x >= most_walkers) return look_ahead(job, most_walkers);
   Attend<kType> work(job, capacity, 0, shared);
   if (work.pairs() == 0) return;
   const uint32_t blocks = work.blocks();
-  const uint32_t walkers = gridDim.x < blocks ? gridDim.x : blocks;
+  const uint32_t walkers = most_walkers < blocks ? most_walkers : blocks;
   if (blockIdx.x >= walkers) return;
   const Partials partials(job, capacity);
   work.load_queries();
@@ -219,11 +238,14 @@ cudaError_t launch_together(const Machine& machine, const AttendJob& job, cudaSt
       ceil_div(machine.processors * kWalkersPerProcessor, job.shape.kv_heads * job.span_count);
   // All walkers of the longest span get as many KV blocks, or one less.
   const uint32_t walkers = ceil_div(job.most_blocks, ceil_div(job.most_blocks, most));
-  return nv::launch(attend_kernel<kType>, dim3(walkers, job.shape.kv_heads, job.span_count),
+  // A row of blocks is enough to ask for all.
+  const bool looks = job.ahead_bytes[0] + job.ahead_bytes[1] != 0;
+  return nv::launch(attend_kernel<kType>,
+                    dim3(walkers + (looks ? 1 : 0), job.shape.kv_heads, job.span_count),
                     dim3(kAttendThreads), stream,
                     {.shared = Attend<kType>::shared_bytes(job.shape.head_dim, pairs),
                      .dependent = machine.dependent},
-                    job, pairs);
+                    job, pairs, walkers);
 }
 
 // Of a block that walks alone.
@@ -290,9 +312,7 @@ cudaError_t prepare_attention() {
   cudaError_t error =
       nv::load(append_kernel<CacheType::bf16>, append_kernel<CacheType::f32>, erase_kernel);
   const auto allow = [&](auto* kernel) {
-    if (error != cudaSuccess) return;
-    error = cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                                 cudaFuncAttributeMaxDynamicSharedMemorySize, int(kAttendBudget));
+    if (error == cudaSuccess) error = nv::load_with(kernel, kAttendBudget);
   };
   allow(attend_kernel<CacheType::bf16>);
   allow(attend_kernel<CacheType::f32>);

@@ -111,6 +111,13 @@ __device__ __forceinline__ void each_chain(const uint32_t* column, const uint32_
   }
 }
 
+__device__ __forceinline__ DeviceSpan span_of(const AttendJob& job, uint32_t i) {
+  return job.spans != nullptr ? job.spans[i] : job.few_spans[i];
+}
+__device__ __forceinline__ std::byte* block_of(const AttendJob& job, uint32_t i) {
+  return job.spans != nullptr ? job.blocks[i] : job.few_blocks[i];
+}
+
 // Appends the key and value of one row and kv head; threads share the elements.
 template <CacheType kType>
 __device__ __forceinline__ void append(const AttendJob& job, const DeviceSpan& span, uint32_t i,
@@ -122,7 +129,7 @@ __device__ __forceinline__ void append(const AttendJob& job, const DeviceSpan& s
                      size_t(shape.heads + kv_head) * dim;
   const float* value = key + size_t(shape.kv_heads) * dim;
   const float* angles = job.rotary + size_t(position) * dim;
-  std::byte* keys = job.blocks[span.first_block + position / kBlockPositions] +
+  std::byte* keys = block_of(job, span.first_block + position / kBlockPositions) +
                     job.layer * shape.layer_bytes() + kv_head * shape.head_bytes();
   std::byte* values = keys + shape.key_bytes();
   keys += slot / kTileRows * shape.key_tile_bytes();
@@ -150,7 +157,7 @@ class Attend {
 
   __device__ Attend(const AttendJob& job, uint32_t capacity, uint32_t first, unsigned char* shared)
       : job_(job),
-        span_(job.spans[blockIdx.z]),
+        span_(span_of(job, blockIdx.z)),
         kv_head_(blockIdx.y),
         dim_(job.shape.head_dim),
         share_(job.shape.heads / job.shape.kv_heads),
@@ -194,7 +201,7 @@ class Attend {
   __device__ __forceinline__ void attend(uint32_t b, const Note& note, const Use& use) {
     const uint32_t left = position_of(pairs_ - 1) - b * kBlockPositions + 1;
     const uint32_t filled = left < kBlockPositions ? left : kBlockPositions;
-    const std::byte* keys = job_.blocks[span_.first_block + b] +
+    const std::byte* keys = block_of(job_, span_.first_block + b) +
                             job_.layer * job_.shape.layer_bytes() +
                             kv_head_ * job_.shape.head_bytes();
     // Pairs of positions before the block's first come first.

@@ -16,6 +16,23 @@ constexpr size_t kZeroedBytes = kBestBytes + (1 + kMostTickets) * sizeof(uint32_
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+// Puts spans and their tables of blocks into a launch's parameters, if there is room.
+bool fits(std::span<const Span> spans, AttendJob& job) {
+  if (spans.size() > kFewSpans) return false;
+  size_t blocks = 0;
+  for (const Span& span : spans) blocks += ceil_div(span.end, kBlockPositions);
+  if (blocks > kFewBlocks) return false;
+  uint32_t at = 0;
+  for (size_t i = 0; i < spans.size(); i++) {
+    const Span& span = spans[i];
+    job.few_spans[i] = {span.begin, span.end, span.first_row, at};
+    for (uint32_t b = 0; b < ceil_div(span.end, kBlockPositions); b++) {
+      job.few_blocks[at++] = span.blocks[b];
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 void check(cudaError_t error, const char* what) {
@@ -68,6 +85,8 @@ void CudaBackend::start(const CudaOptions& options) {
   machine_.processors = options.processors != 0
                             ? options.processors
                             : uint32_t(std::max(properties.multiProcessorCount, 1));
+  // A third: the rest is for what is written, and for keys and values.
+  machine_.ahead = size_t(std::max(properties.l2CacheSize, 0)) / 3;
   machine_.dependent = options.dependent && properties.major >= 9;
   check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
   for (const auto prepare :
@@ -220,10 +239,17 @@ CudaBackend::Table CudaBackend::upload(std::span<const Span> spans) {
 }
 
 void CudaBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) {
-  const auto* on_device =
-      reinterpret_cast<const uint32_t*>(upload(tokens.data(), tokens.size_bytes()));
-  check(cuda::embed(machine_, table, on_device, uint32_t(tokens.size()), output, stream_),
-        "embedding");
+  EmbedJob job{.table = table,
+               .rows = uint32_t(tokens.size()),
+               .tokens = nullptr,
+               .output = output,
+               .few = {}};
+  if (tokens.size() <= kPassRows) {
+    std::copy(tokens.begin(), tokens.end(), job.few);
+  } else {
+    job.tokens = reinterpret_cast<const uint32_t*>(upload(tokens.data(), tokens.size_bytes()));
+  }
+  check(cuda::embed(machine_, job, stream_), "embedding");
 }
 
 void CudaBackend::project(const Projection& p) {
@@ -233,19 +259,32 @@ void CudaBackend::project(const Projection& p) {
 }
 
 void CudaBackend::attend(const Attention& a) {
-  const Table table = upload(a.spans);
   AttendJob job{.shape = a.shape,
                 .layer = a.layer,
-                .spans = table.spans,
+                .spans = nullptr,
                 .span_count = uint32_t(a.spans.size()),
                 .most_rows = 0,
                 .most_blocks = 0,
-                .blocks = table.blocks,
+                .blocks = nullptr,
                 .qkv = a.qkv,
                 .rotary = a.rotary,
                 .output = a.output,
                 .scratch = nullptr,
-                .tickets = tickets()};
+                .tickets = tickets(),
+                .ahead = {},
+                .ahead_bytes = {},
+                .few_spans = {},
+                .few_blocks = {}};
+  if (!fits(a.spans, job)) {
+    const Table table = upload(a.spans);
+    job.spans = table.spans, job.blocks = table.blocks;
+  }
+  size_t room = machine_.ahead;
+  for (size_t i = 0; i < std::size(a.next) && a.next[i] != nullptr; i++) {
+    job.ahead[i] = a.next[i]->tiles;
+    job.ahead_bytes[i] = std::min(a.next[i]->bytes(), room);
+    room -= job.ahead_bytes[i];
+  }
   for (const Span& span : a.spans) {
     job.most_rows = std::max(job.most_rows, span.rows());
     job.most_blocks = std::max(job.most_blocks, ceil_div(span.end, kBlockPositions));
@@ -304,14 +343,14 @@ void CudaBackend::draw(const Projection& head, std::span<const Draw> draws, uint
     product.rows = std::min(kPassRows, rows - begin);
     product.input += size_t(begin) * product.cols;
     if (product.residual != nullptr) product.residual += size_t(begin) * vocab;
-    const std::byte* on_device = upload(draws.data() + begin, product.rows * sizeof(Draw));
-    DrawBatch batch{.draws = reinterpret_cast<const Draw*>(on_device),
-                    .best = reinterpret_cast<unsigned long long*>(zeroed_),
+    DrawBatch batch{.best = reinterpret_cast<unsigned long long*>(zeroed_),
                     .ticket = reinterpret_cast<uint32_t*>(zeroed_ + kBestBytes),
-                    .tokens = results_.device<uint32_t>() + begin};
+                    .tokens = results_.device<uint32_t>() + begin,
+                    .draws = {}};
     bool top = false;
-    for (const Draw& draw : draws.subspan(begin, product.rows)) {
-      top |= draw.keeps_some(vocab);
+    for (uint32_t r = 0; r < product.rows; r++) {
+      batch.draws[r] = draws[begin + r];
+      top |= batch.draws[r].keeps_some(vocab);
     }
     // Logits go to memory only where they are needed again.
     product.output = top ? head.output + size_t(begin) * vocab : nullptr;

@@ -7,6 +7,7 @@
 // * NV_UNROLL: before a loop that must be unrolled.
 // * cp_async<bytes>(to, from, valid), cp_async_commit(), cp_async_wait<groups left pending>().
 // * ldmatrix_x4, mma_bf16_16816: one warp-wide tensor core instruction each.
+// * prefetch_l2<bytes>(address): brings so many bytes to the second-level cache, some time.
 // * grid_sync(): all threads of a cooperative launch.
 // * grid_dependency_wait(), grid_dependency_trigger(): in a kernel launched with .dependent, the
 //   first one before it uses what earlier launches of the stream wrote.
@@ -65,6 +66,21 @@ __device__ __forceinline__ void cp_async_commit() {
 template <unsigned kPending>
 __device__ __forceinline__ void cp_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// `address` is a multiple of 16, kBytes one of 128.
+template <unsigned kBytes>
+__device__ __forceinline__ void prefetch_l2(const void* address) {
+  static_assert(kBytes % 128 == 0);
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(address), "n"(kBytes) : "memory");
+#else
+  const char* at = static_cast<const char*>(address);
+#pragma unroll
+  for (unsigned i = 0; i < kBytes; i += 128) {
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(at + i));
+  }
+#endif
 }
 
 // Four 8x8 matrices of 16 bits: lane 8j+r gives the address of row r of matrix j.
@@ -149,15 +165,29 @@ cudaError_t launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, cudaStr
 }
 
 // Brings kernels to the device now. By default the driver does it at the first launch, when memory
-// may be short.
+// may be short. All of them leave as much of a multiprocessor's memory as can be to shared memory:
+// kernels that divide it differently do not run beside each other.
 template <class... Kernels>
 cudaError_t load(Kernels*... kernels) {
   cudaError_t error = cudaSuccess;
   cudaFuncAttributes attributes;
   for (const void* kernel : {reinterpret_cast<const void*>(kernels)...}) {
     if (error == cudaSuccess) error = cudaFuncGetAttributes(&attributes, kernel);
+    if (error == cudaSuccess) {
+      error = cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                                   cudaSharedmemCarveoutMaxShared);
+    }
   }
   return error;
+}
+
+// The same, and lets the kernel take `bytes` of dynamic shared memory.
+template <class Kernel>
+cudaError_t load_with(Kernel* kernel, size_t bytes) {
+  const cudaError_t error =
+      cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                           cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+  return error != cudaSuccess ? error : load(kernel);
 }
 
 }  // namespace nv

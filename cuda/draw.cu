@@ -171,8 +171,7 @@ struct HeadLaunch {
 struct Prepare {
   template <MatrixType kType, int kRows>
   cudaError_t run() const {
-    return cudaFuncSetAttribute(reinterpret_cast<const void*>(head_kernel<kType, kRows>),
-                                cudaFuncAttributeMaxDynamicSharedMemorySize, int(kSharedMost));
+    return nv::load_with(head_kernel<kType, kRows>, kSharedMost);
   }
 };
 

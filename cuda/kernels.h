@@ -20,9 +20,14 @@ constexpr uint32_t kPassRows = 16;
 // outputs of a product, and one for a span's kv head in attention.
 constexpr uint32_t kMostTickets = 8192;
 
+// Small tables go along with a launch as its parameters; larger ones lie in device memory.
+constexpr uint32_t kFewSpans = 4;
+constexpr uint32_t kFewBlocks = 48;  // of keys and values
+
 // What launches have to know of the device.
 struct Machine {
   uint32_t processors = 1;
+  size_t ahead = 0;        // bytes of weights that attention may bring to the second-level cache
   bool dependent = false;  // launches may begin before the one ahead of them has ended
 };
 
@@ -83,10 +88,10 @@ cudaError_t project_panels(const Machine& machine, MatrixType type, const Produc
 
 // The draws of up to 16 rows.
 struct DrawBatch {
-  const Draw* draws;         // [rows]
   unsigned long long* best;  // [16], zeroed, zero again afterwards
   uint32_t* ticket;          // zeroed, zero again afterwards
   uint32_t* tokens;          // [rows]; may be host memory that is mapped
+  Draw draws[kPassRows];
 };
 
 // The head and the draw from its logits. Logits are stored if the product has an output, which it
@@ -105,7 +110,7 @@ struct DeviceSpan {
 struct AttendJob {
   CacheShape shape;
   uint32_t layer;
-  const DeviceSpan* spans;
+  const DeviceSpan* spans;  // with `blocks`; null: few_spans and few_blocks
   uint32_t span_count;
   uint32_t most_rows;    // of one span
   uint32_t most_blocks;  // of 64 positions, of one span
@@ -115,6 +120,11 @@ struct AttendJob {
   float* output;
   float* scratch;     // of attend_scratch(job) bytes
   uint32_t* tickets;  // [kMostTickets], zeroed, zero again afterwards
+  // Weights that the launches behind this one read first.
+  const std::byte* ahead[2];
+  size_t ahead_bytes[2];
+  DeviceSpan few_spans[kFewSpans];
+  std::byte* few_blocks[kFewBlocks];
 };
 
 // Bytes of scratch memory that attend() needs; of the job only sizes are looked at. Where more than
@@ -129,8 +139,15 @@ cudaError_t attend(const Machine& machine, const AttendJob& job, cudaStream_t st
 cudaError_t erase(const CacheShape& shape, const DeviceSpan& span, std::byte* const* blocks,
                   uint32_t first_layer, uint32_t last_layer, cudaStream_t stream);
 
-cudaError_t embed(const Machine& machine, const Matrix& table, const uint32_t* tokens,
-                  uint32_t rows, float* output, cudaStream_t stream);
+// `tokens` are on the device; or null, and `few` are the tokens.
+struct EmbedJob {
+  Matrix table;
+  uint32_t rows;
+  const uint32_t* tokens;
+  float* output;
+  uint32_t few[kPassRows];
+};
+cudaError_t embed(const Machine& machine, const EmbedJob& job, cudaStream_t stream);
 
 cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,
                       float* output, cudaStream_t stream);

@@ -36,8 +36,7 @@ struct ProjectLaunch {
 struct Prepare {
   template <MatrixType kType, int kRows>
   cudaError_t run() const {
-    return cudaFuncSetAttribute(reinterpret_cast<const void*>(project_kernel<kType, kRows>),
-                                cudaFuncAttributeMaxDynamicSharedMemorySize, int(kSharedMost));
+    return nv::load_with(project_kernel<kType, kRows>, kSharedMost);
   }
 };
 

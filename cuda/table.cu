@@ -11,11 +11,17 @@ constexpr uint32_t kThreads = 256;
 
 // A block a row of the output; a thread an element of it. Neighbouring elements of a row lie a
 // tile's width apart, so a row costs a sector an element (or two).
-__global__ void __launch_bounds__(kThreads, 1)
-    embed_kernel(const Matrix table, const uint32_t* const tokens, float* const output) {
+__global__ void __launch_bounds__(kThreads, 1) embed_kernel(const EmbedJob job) {
   nv::grid_dependency_trigger();
   nv::grid_dependency_wait();
-  const uint32_t token = tokens[blockIdx.x];
+  const Matrix table = job.table;
+  uint32_t token = job.tokens != nullptr ? job.tokens[blockIdx.x] : 0;
+  if (job.tokens == nullptr) {
+    NV_UNROLL  // parameters have no addresses to add to
+        for (uint32_t i = 0; i < kPassRows; i++) {
+      if (i == blockIdx.x) token = job.few[i];
+    }
+  }
   const std::byte* tile = table.tiles + token / kTileRows * table.tile_bytes();
   for (uint32_t c = threadIdx.x; c < table.cols; c += kThreads) {
     const size_t at = tile_index(table.type, token % kTileRows, c);
@@ -30,7 +36,7 @@ __global__ void __launch_bounds__(kThreads, 1)
       default:
         value = reinterpret_cast<const float*>(tile)[at];
     }
-    output[size_t(blockIdx.x) * table.cols + c] = value;
+    job.output[size_t(blockIdx.x) * table.cols + c] = value;
   }
 }
 
@@ -114,10 +120,9 @@ cudaError_t prepare_tables() {
   return nv::load(embed_kernel, finite_kernel, normalise_kernel, norm_kernel, mix_kernel);
 }
 
-cudaError_t embed(const Machine& machine, const Matrix& table, const uint32_t* tokens,
-                  uint32_t rows, float* output, cudaStream_t stream) {
-  return nv::launch(embed_kernel, dim3(rows), dim3(kThreads), stream,
-                    {.dependent = machine.dependent}, table, tokens, output);
+cudaError_t embed(const Machine& machine, const EmbedJob& job, cudaStream_t stream) {
+  return nv::launch(embed_kernel, dim3(job.rows), dim3(kThreads), stream,
+                    {.dependent = machine.dependent}, job);
 }
 
 cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,

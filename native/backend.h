@@ -155,6 +155,8 @@ struct Attention {
   float* qkv = nullptr;           // [rows, qkv_width]
   const float* rotary = nullptr;  // [positions, head_dim / 2, (cos, sin)]
   float* output = nullptr;        // [rows, query_width]
+  // What is multiplied next, in this order: a device may bring it nearer meanwhile.
+  const Matrix* next[2] = {};
 };
 
 // A router (SPEC §1): norm, blocks of two products, norm, and the head's two logits.

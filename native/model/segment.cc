@@ -125,6 +125,7 @@ void Model::run_segment(uint32_t m, std::span<const Span> spans, uint32_t rows) 
   for (uint32_t i = plan_.segment_begin(m); i < plan_.segment_end(m); i++) {
     const Layer& layer = weights_.layers[i];
     attention.layer = i;
+    attention.next[0] = &layer.output, attention.next[1] = &layer.gate_up;
     project({.matrix = &layer.qkv,
              .input = hidden,
              .rows = rows,

@@ -1,5 +1,5 @@
-// What only a build without hooks shows by its values: until it waits, a dependent launch finds what
-// was there before the launch ahead of it. (With hooks such reads are reported as faults.)
+// What only a build without hooks shows by its values: until it waits, a dependent launch finds
+// what was there before the launch ahead of it. (With hooks such reads are reported as faults.)
 #include "corpus.h"
 
 namespace corpus {

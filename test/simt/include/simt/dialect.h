@@ -85,6 +85,13 @@ void cp_async_wait() {
   simt::cp_async_wait(kPending);
 }
 
+// Of what is asked for nothing is seen, but it has to be there.
+template <unsigned kBytes>
+void prefetch_l2(const void* address, SIMT_PLACE) {
+  simt::note(address, 1, simt::Access::read, place);
+  simt::note(static_cast<const char*>(address) + kBytes - 1, 1, simt::Access::read, place);
+}
+
 inline void ldmatrix_x4(uint32_t (&result)[4], const void* row, SIMT_PLACE) {
   simt::LdmatrixDeposit mine{static_cast<const unsigned char*>(row), result};
   simt::note(row, 16, simt::Access::read, place);

@@ -29,7 +29,7 @@ namespace {
 constexpr size_t kAttendBudget = size_t(96) << 10;
 constexpr uint32_t kAppendThreads = 128;
 constexpr uint32_t kMostPairs = 128;      // of a walker
-constexpr uint32_t kMostGroupPairs = 64;  // of a block that walks alone
+constexpr uint32_t kMostGroupPairs = 32;  // of a block that walks alone: a prompt has many
 constexpr uint32_t kWalkersPerProcessor = 4;
 constexpr uint32_t kAheadBytes = 1024;  // a piece of weights that is asked for
 

@@ -96,23 +96,36 @@ __global__ void __launch_bounds__(kThreads, 1)
   const uint32_t first_row = blockIdx.y * kPanelRows;
   const size_t tile_bytes = size_t(even(p.cols)) / 2 * Packing<kType>::kPairBytes;
   const uint32_t steps = ceil_div(p.cols, kStep);
-  const bool store_normed = blockIdx.x == 0 && p.normed != nullptr;
 
   // Of the operands a thread brings one column of K, and every sixteenth row.
   const uint32_t tx = threadIdx.x % kSide, ty = threadIdx.x / kSide;
   Weights<kType> next_weights;
   float next_rows[kThreadRows];
-  const auto load_rows = [&](uint32_t step) {
-    const uint32_t k = step * kStep + tx;
+  const uint32_t own_row = first_row + ty;
+  const float* const own_input = p.input + size_t(own_row) * p.cols + tx;
+  float* const own_normed =
+      blockIdx.x == 0 && p.normed != nullptr ? p.normed + size_t(own_row) * p.cols + tx : nullptr;
+  const uint32_t own_rows = own_row < p.rows ? ceil_div(p.rows - own_row, kSide) : 0;
+  const bool has_norm = p.norm != nullptr;
+  float own_scales[kThreadRows];
+  const auto load_scales = [&] {
     NV_UNROLL
-    for (int i = 0; i < kThreadRows; i++) {
-      const uint32_t row = first_row + i * kSide + ty;
-      next_rows[i] = 0.0f;
-      if (row >= p.rows || k >= p.cols) continue;
-      const float x = p.input[size_t(row) * p.cols + k];
-      const float y = p.norm != nullptr ? numerics::normalised(x, scales[row], p.norm[k]) : x;
-      if (store_normed) p.normed[size_t(row) * p.cols + k] = y;
-      next_rows[i] = as_operand<kType>(y);
+    for (uint32_t i = 0; i < kThreadRows; i++) {
+      own_scales[i] = has_norm && i < own_rows ? scales[own_row + i * kSide] : 0.0f;
+    }
+  };
+  const auto load_rows = [&](uint32_t step) {
+    const uint32_t k = step * kStep;
+    const bool inside = k + tx < p.cols;
+    const float weight = has_norm && inside ? p.norm[k + tx] : 0.0f;
+    NV_UNROLL
+    for (uint32_t i = 0; i < kThreadRows; i++) {
+      const size_t at = size_t(i * kSide) * p.cols + k;
+      const bool there = inside && i < own_rows;
+      float x = there ? own_input[at] : 0.0f;
+      if (has_norm) x = numerics::normalised(x, own_scales[i], weight);
+      if (there && own_normed != nullptr) own_normed[at] = x;
+      next_rows[i] = as_operand<kType>(x);
     }
   };
   const auto keep = [&](uint32_t buffer) {
@@ -131,6 +144,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   }
   next_weights.load(p, first_tile, tiles, tile_bytes, 0);
   nv::grid_dependency_wait();
+  load_scales();
   load_rows(0);
   keep(0);
   __syncthreads();

@@ -236,8 +236,8 @@ const MUTANTS = [
   [
     "a panel's scales not waited for",
     "panel.cu",
-    "  nv::grid_dependency_wait();\n  load_rows(0);",
-    "  load_rows(0);",
+    "  nv::grid_dependency_wait();\n  load_scales();",
+    "  load_scales();",
     "more_rows",
   ],
   [
@@ -271,15 +271,15 @@ const MUTANTS = [
   [
     "a panel's rows past the last",
     "panel.cu",
-    "if (row >= p.rows || k >= p.cols) continue;",
-    "if (k >= p.cols) continue;",
+    "const bool there = inside && i < own_rows;",
+    "const bool there = inside;",
     "more_rows",
   ],
   [
     "a panel's norm with another row's scale",
     "panel.cu",
-    "numerics::normalised(x, scales[row], p.norm[k])",
-    "numerics::normalised(x, scales[0], p.norm[k])",
+    "scales[own_row + i * kSide]",
+    "scales[first_row]",
     "more_rows",
   ],
   [

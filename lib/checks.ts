@@ -1,5 +1,6 @@
 /** Checks of what callers give: each returns the value, or throws an ERR_NVIUM_INVALID_ARG that says what was expected. */
 import { NviumError } from "./errors.js";
+import { nearest } from "./nearest.js";
 import { isSignal } from "./signal.js";
 
 /** The largest 32-bit word: as `maxPending` it stands for no bound, and `stream` and `topK` end there. */
@@ -25,10 +26,28 @@ export function optionalFunction<T>(name: string, value: T): T {
   throw invalid(name, "a function", value);
 }
 
-/** The options of a call: an object. */
-export function checkOptions<T extends object>(options: T): T {
-  if (typeof options === "object" && options !== null) return options;
-  throw invalid("options", "an object", options);
+/** The names of a call's options, all of them. */
+export type OptionNames<T> = Readonly<Record<keyof T, true>>;
+
+/** The options of a call: an object that has none but these. What is undefined is not there. */
+export function checkOptions<T extends object>(options: T, names: OptionNames<T>, more = ""): T {
+  if (typeof options !== "object" || options === null)
+    throw invalid("options", "an object", options);
+  for (const [name, value] of Object.entries(options)) {
+    if (value === undefined || Object.hasOwn(names, name)) continue;
+    throw unknownOption(name, Object.keys(names), more);
+  }
+  return options;
+}
+
+/** An ERR_NVIUM_INVALID_ARG with the option that may have been meant, or with all there are. */
+function unknownOption(name: string, names: readonly string[], more: string): NviumError {
+  const meant = nearest(name, names);
+  const instead = meant === undefined ? `There are ${names.join(", ")}.` : `Is ${meant} meant?`;
+  return new NviumError("ERR_NVIUM_INVALID_ARG", `${name} is no option here. ${instead}${more}`, {
+    argument: name,
+    expected: meant ?? names.join(", "),
+  });
 }
 
 /** Something to take token ids from. The ids are not looked at. */

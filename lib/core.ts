@@ -2,6 +2,7 @@
 import type { ModelPlan } from "./checkpoint/plan.js";
 import type { NativeModel } from "./native.js";
 import type { Scheduler } from "./scheduler.js";
+import type { CheckpointText } from "./text/load.js";
 
 export interface ModelCore {
   readonly native: NativeModel;
@@ -9,5 +10,6 @@ export interface ModelCore {
   /** N: exits, the last layer's included. */
   readonly segments: number;
   readonly scheduler: Scheduler;
+  readonly text: CheckpointText;
   readonly disposed: boolean;
 }

@@ -1,7 +1,16 @@
 /** The law after every token of a text, at every exit. */
-import { checkOptions, checkSignal, checkTokens, flag, UNBOUNDED } from "./checks.js";
+import {
+  checkOptions,
+  checkSignal,
+  checkTokens,
+  flag,
+  invalid,
+  type OptionNames,
+  UNBOUNDED,
+} from "./checks.js";
 import type { ModelCore } from "./core.js";
 import { NviumError } from "./errors.js";
+import { createMany, type Many } from "./many.js";
 import type { NativeCall } from "./native.js";
 import { checkLaw } from "./sampling.js";
 
@@ -23,18 +32,34 @@ export interface EvaluateResult {
   readonly mixtureLogProbs?: Float32Array;
 }
 
+const EVALUATE_OPTIONS: OptionNames<EvaluateOptions> = {
+  exitLogits: true,
+  mixture: true,
+  signal: true,
+};
+
+/** Of one text of several. */
+export interface ManyLaws extends EvaluateResult {
+  /** Index of the text. */
+  readonly text: number;
+}
+
 const EXACT = checkLaw({}, UNBOUNDED);
 
 export async function evaluate(
   { native, plan, scheduler, segments }: ModelCore,
   tokens: Iterable<number>,
   options: EvaluateOptions,
+  name = "tokens",
 ): Promise<EvaluateResult> {
-  const { exitLogits: wantsLogits = false, mixture = false } = checkOptions(options);
+  const { exitLogits: wantsLogits = false, mixture = false } = checkOptions(
+    options,
+    EVALUATE_OPTIONS,
+  );
   flag("exitLogits", wantsLogits);
   flag("mixture", mixture);
   const signal = checkSignal(options.signal);
-  const list = checkTokens(tokens, plan.vocabSize);
+  const list = checkTokens(tokens, plan.vocabSize, name);
   if (list.length > plan.contextLength) {
     throw new NviumError(
       "ERR_NVIUM_CONTEXT_FULL",
@@ -71,6 +96,23 @@ export async function evaluate(
     await scheduler.close(sequence);
   }
   return result;
+}
+
+/** One text after another, so that no more laws are held than are asked for. */
+export function evaluateMany(
+  core: ModelCore,
+  texts: Iterable<Iterable<number>>,
+  options: EvaluateOptions,
+): Many<ManyLaws> {
+  async function* source(): AsyncGenerator<ManyLaws, void, undefined> {
+    if (typeof texts !== "object" || texts === null || !(Symbol.iterator in texts)) {
+      throw invalid("texts", "an iterable of texts, each of token ids", texts);
+    }
+    let text = 0;
+    for (const tokens of texts)
+      yield { text, ...(await evaluate(core, tokens, options, `texts[${text++}]`)) };
+  }
+  return createMany(source, (a, b) => a.text - b.text);
 }
 
 function floats(count: number): Float32Array<ArrayBuffer> {

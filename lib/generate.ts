@@ -1,211 +1,119 @@
-/** The generation loop: text in, chunks of text out. */
-import { checkOptions, checkTokens, integer, invalid } from "./checks.js";
-import { NviumError } from "./errors.js";
-import type { SamplingOptions } from "./sampling.js";
+/** A prompt as a model reads it, and the text that follows it. */
+import { checkOptions, checkSignal, invalid, type OptionNames } from "./checks.js";
+import {
+  CONTINUE_OPTIONS,
+  type ContinueOptions,
+  checkContinuation,
+  checkTimeLimit,
+  continueText,
+  NO_WORDS,
+  printable,
+} from "./continuation.js";
+import { createGeneration, type Generation } from "./generation.js";
 import type { Session, SessionOptions } from "./session.js";
-import type { Stats } from "./stats.js";
 import type { ChatMessage, ChatOptions } from "./text/chat.js";
 import type { CheckpointText } from "./text/load.js";
-import { createStopMatcher } from "./text/stop.js";
-import type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";
+import type { EncodeOptions } from "./text/tokenizer.js";
 
 export interface GenerateOptions
-  extends SamplingOptions,
-    Pick<SessionOptions, "seed" | "stream" | "maxPending"> {
-  /** New tokens at the most; the context may end earlier. Default 256. */
-  readonly maxNewTokens?: number;
-  /** Text that ends the generation, itself not given out; looked for across tokens. Default: none. */
-  readonly stop?: string | readonly string[];
-  /** Tokens that end the generation. Default: the model's end-of-text tokens; for messages, also the one that ends a turn. */
-  readonly eosTokens?: readonly number[];
+  extends ContinueOptions,
+    Pick<SessionOptions, "seed" | "stream" | "maxPending" | "prefixCache" | "cacheSalt"> {
   /** How messages become the prompt. Default: with what opens the assistant's turn, without tools. */
   readonly chat?: ChatOptions;
-  /** Aborting makes the iteration and `result()` reject with the signal's reason. */
-  readonly signal?: AbortSignal;
 }
 
-/** One token's worth. Text may lag behind: half a character, or what may begin a stop string, is held back. */
-export interface Chunk {
-  readonly text: string;
-  readonly tokens: readonly number[];
-  /** The exit each of `tokens` left at, 1-based; N is full depth. */
-  readonly exits: readonly number[];
-}
+export const GENERATE_OPTIONS: OptionNames<GenerateOptions> = {
+  ...CONTINUE_OPTIONS,
+  seed: true,
+  stream: true,
+  maxPending: true,
+  prefixCache: true,
+  cacheSalt: true,
+  chat: true,
+};
 
-export interface GenerateResult extends Chunk {
-  /** An end-of-text token, a stop string, the limit of tokens, or a loop that was left early. */
-  readonly finishReason: "eos" | "stop" | "length" | "left";
-  /** Tokens of the prompt. */
-  readonly promptTokens: readonly number[];
-  /** With it the same prompt gives the same text. */
-  readonly seed: bigint;
-  readonly stats: Stats;
-}
-
-/**
- * A generation, started by iterating it (once) or by asking for its result. Leaving the loop ends the work; `result()`
- * then resolves with what there was.
- */
-export interface Generation extends AsyncIterable<Chunk> {
-  result(): Promise<GenerateResult>;
-  /** All of the text. */
-  text(): Promise<string>;
-}
+/** A text, tokens, or messages for the chat template. */
+export type Prompt = string | Iterable<number> | readonly ChatMessage[];
 
 /** What generating text needs of a model. */
 export interface TextModel {
   readonly info: { readonly eosTokens: readonly number[]; readonly vocabSize: number };
-  readonly tokenizer: Pick<Tokenizer, "stream">;
   encode(text: string, options?: EncodeOptions): Promise<number[]>;
   applyChatTemplate(messages: readonly ChatMessage[], options?: ChatOptions): Promise<string>;
   readonly checkpointText: CheckpointText;
   createSession(options?: SessionOptions): Session;
 }
 
-export function generate(
-  model: TextModel,
-  prompt: string | readonly number[] | readonly ChatMessage[],
-  options: GenerateOptions,
-): Generation {
-  /** Whether somebody has asked for the first chunk. */
-  let begun = false;
-  let settle: { resolve(result: GenerateResult): void; reject(reason: unknown): void } | undefined;
-  const outcome = new Promise<GenerateResult>((resolve, reject) => {
-    settle = { resolve, reject };
+export function generate(model: TextModel, prompt: Prompt, options: GenerateOptions): Generation {
+  return createGeneration(() => {
+    checkOptions(options, GENERATE_OPTIONS);
+    const signal = checkSignal(options.signal);
+    return {
+      signal,
+      timeLimit: checkTimeLimit(options.timeLimit),
+      async *run(ending, left) {
+        const { promptTokens, ends } = await encodePrompt(model, prompt, options);
+        const { info, checkpointText } = model;
+        const how = checkContinuation(options, ends, info.vocabSize, checkpointText);
+        const session = model.createSession(sessionOptions(options));
+        try {
+          session.append(promptTokens);
+          const words = wordsAfter(model, promptTokens);
+          return yield* continueText(session, how, promptTokens, words, ending, left);
+        } finally {
+          await session.dispose();
+        }
+      },
+      async nothing() {
+        const session = model.createSession(sessionOptions(options));
+        const { seed } = session;
+        const stats = session.stats();
+        await session.dispose();
+        return printable({
+          ...{ text: "", tokens: [], exits: [], promptTokens: [] },
+          ...{ finishReason: "left", seed, stats },
+        });
+      },
+    };
   });
-  // Who only iterates gets errors from the loop.
-  outcome.catch(() => undefined);
-
-  async function* chunks(): AsyncGenerator<Chunk, void, undefined> {
-    if (begun) throw new NviumError("ERR_NVIUM_BUSY", "A generation can be iterated once.");
-    begun = true;
-    try {
-      const encoded = await encodePrompt(model, prompt, options);
-      const finish = yield* run(model, encoded, options, (result) => settle?.resolve(result));
-      settle?.resolve(finish);
-    } catch (reason) {
-      settle?.reject(reason);
-      throw reason;
-    }
-  }
-
-  const result = async () => {
-    if (!begun) for await (const _ of chunks());
-    return outcome;
-  };
-  return {
-    [Symbol.asyncIterator]: chunks,
-    result,
-    text: async () => (await result()).text,
-  };
 }
 
-/** Yields the chunks, returns the result; hands it to `left` when the loop over it is left early. */
-async function* run(
-  model: TextModel,
-  { promptTokens, ends: own }: EncodedPrompt,
-  options: GenerateOptions,
-  left: (result: GenerateResult) => void,
-): AsyncGenerator<Chunk, GenerateResult, undefined> {
-  const { maxNewTokens = 256, stop = [], eosTokens = own } = checkOptions(options);
-  const { seed, stream, maxPending, ...rest } = options;
-  integer("maxNewTokens", maxNewTokens, 0, Number.MAX_SAFE_INTEGER);
-  const ends = checkTokens(eosTokens, model.info.vocabSize, "eosTokens");
-  const stopTexts = typeof stop === "string" ? [stop] : stop;
-  if (!Array.isArray(stopTexts)) throw invalid("stop", "a text or a list of texts", stop);
-  const stops = createStopMatcher(stopTexts);
-  const stopTokens = specialTokens(model, stopTexts);
-  const session = model.createSession({
+/** Those options that are of the session. */
+export function sessionOptions(options: GenerateOptions): SessionOptions {
+  const { seed, stream, maxPending, prefixCache, cacheSalt } = options;
+  return {
     ...(seed === undefined ? {} : { seed }),
     ...(stream === undefined ? {} : { stream }),
     ...(maxPending === undefined ? {} : { maxPending }),
-  });
-  const tokens: number[] = [];
-  const exits: number[] = [];
-  let text = "";
-  let reason: GenerateResult["finishReason"] = "length";
-  /** Whether a stop string was found, so that nothing held back is given out. */
-  let cut = false;
-  /** Whether the body ended by itself: it returned or threw. */
-  let ended = false;
-  const finish = (finishReason: GenerateResult["finishReason"]): GenerateResult => {
-    ended = true;
-    const { seed } = session;
-    return { text, tokens, exits, finishReason, promptTokens, seed, stats: session.stats() };
+    ...(prefixCache === undefined ? {} : { prefixCache }),
+    ...(cacheSalt === undefined ? {} : { cacheSalt }),
   };
-  try {
-    session.append(promptTokens);
-    const count = Math.min(maxNewTokens, session.maxTokens - session.length);
-    const words = model.tokenizer.stream({ skipSpecialTokens: true, after: promptTokens });
-    for await (const step of session.decode(count, {
-      ...sampling(rest),
-      stopTokens: [...ends, ...stopTokens],
-    })) {
-      tokens.push(step.token);
-      exits.push(step.exit);
-      const found = stops.push(words.push(step.token));
-      text += found.text;
-      yield { text: found.text, tokens: [step.token], exits: [step.exit] };
-      if (found.match !== null) {
-        reason = "stop";
-        cut = true;
-        break;
-      }
-      // The loop ends by itself here.
-      if (ends.includes(step.token)) reason = "eos";
-      else if (stopTokens.includes(step.token)) reason = "stop";
-    }
-    if (!cut) {
-      // What was held back: the end of a character or the beginning of a stop string that never came.
-      const last = stops.push(words.end());
-      const tail = last.match === null ? last.text + stops.end() : last.text;
-      text += tail;
-      if (tail !== "") yield { text: tail, tokens: [], exits: [] };
-      if (last.match !== null) reason = "stop";
-    }
-    return finish(reason);
-  } catch (error) {
-    ended = true;
-    throw error;
-  } finally {
-    if (!ended) left(finish("left"));
-    await session.dispose();
-  }
 }
 
-function sampling(options: GenerateOptions) {
-  const { maxNewTokens: _, stop: __, eosTokens: ___, chat: ____, ...rest } = options;
-  return rest;
+export function wordsAfter({ checkpointText }: TextModel, after: readonly number[]) {
+  return checkpointText.tokenizer?.stream({ skipSpecialTokens: true, after }) ?? NO_WORDS;
 }
 
-/** Special tokens have no text in which a stop string could be found, so those that are one are stopped at by themselves. */
-function specialTokens(model: TextModel, stops: readonly string[]): number[] {
-  const added = model.checkpointText.tokenizer?.added;
-  return stops.flatMap((stop) => {
-    const token = added?.get(stop);
-    return token?.special === true ? [token.id] : [];
-  });
-}
-
-interface EncodedPrompt {
+export interface EncodedPrompt {
   readonly promptTokens: readonly number[];
   /** Tokens that end the generation, where the caller names none. */
   readonly ends: readonly number[];
 }
 
-async function encodePrompt(
+export async function encodePrompt(
   model: TextModel,
-  prompt: string | readonly number[] | readonly ChatMessage[],
-  options: GenerateOptions,
+  prompt: Prompt,
+  { chat }: GenerateOptions,
+  name = "prompt",
 ): Promise<EncodedPrompt> {
   const ends = model.info.eosTokens;
   if (typeof prompt === "string") return { promptTokens: await model.encode(prompt), ends };
-  if (!Array.isArray(prompt)) throw invalid("prompt", "a text, tokens or messages", prompt);
-  const [first] = prompt as readonly (number | ChatMessage)[];
-  if (first === undefined || typeof first === "number") {
-    return { promptTokens: prompt as readonly number[], ends };
+  if (typeof prompt !== "object" || prompt === null || !(Symbol.iterator in prompt)) {
+    throw invalid(name, "a text, tokens or messages", prompt);
   }
-  const text = await model.applyChatTemplate(prompt as readonly ChatMessage[], options.chat);
+  const list = Array.from<number | ChatMessage>(prompt);
+  if (typeof list[0] !== "object") return { promptTokens: list as number[], ends };
+  const text = await model.applyChatTemplate(list as ChatMessage[], chat);
   const { turnEnd } = await model.checkpointText.chat();
   const promptTokens = await model.encode(text, { addSpecialTokens: false });
   return {

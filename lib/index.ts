@@ -1,9 +1,13 @@
 /** The public surface of nvium. */
 export type { DType } from "./checkpoint/plan.js";
+export type { Chunk, ContinueOptions, GenerateResult } from "./continuation.js";
 export { type CudaDevice, type Devices, getDevices } from "./devices.js";
 export { type ErrorCode, type ErrorDetails, NviumError } from "./errors.js";
-export type { EvaluateOptions, EvaluateResult } from "./evaluate.js";
-export type { Chunk, GenerateOptions, GenerateResult, Generation } from "./generate.js";
+export type { EvaluateOptions, EvaluateResult, ManyLaws } from "./evaluate.js";
+export type { GenerateOptions, Prompt } from "./generate.js";
+export type { GenerateManyOptions, ManyResult } from "./generate-many.js";
+export type { Generation } from "./generation.js";
+export type { Many } from "./many.js";
 export {
   type LoadOptions,
   type LoadProgress,

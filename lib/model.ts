@@ -2,15 +2,33 @@ import { abortable } from "./abort.js";
 import type { BlockMemoryOptions } from "./cache/memory.js";
 import { readCheckpoint } from "./checkpoint/checkpoint.js";
 import type { Checkpoint, DType } from "./checkpoint/plan.js";
-import { checkOptions, checkSignal, flag, integer, invalid, optionalFunction } from "./checks.js";
+import {
+  checkOptions,
+  checkSignal,
+  flag,
+  integer,
+  invalid,
+  type OptionNames,
+  optionalFunction,
+} from "./checks.js";
 import type { ModelCore } from "./core.js";
 import { NviumError } from "./errors.js";
-import { type EvaluateOptions, type EvaluateResult, evaluate } from "./evaluate.js";
-import { type GenerateOptions, type Generation, generate } from "./generate.js";
+import {
+  type EvaluateOptions,
+  type EvaluateResult,
+  evaluate,
+  evaluateMany,
+  type ManyLaws,
+} from "./evaluate.js";
+import { type GenerateOptions, generate, type Prompt } from "./generate.js";
+import { type GenerateManyOptions, generateMany, type ManyResult } from "./generate-many.js";
+import type { Generation } from "./generation.js";
+import type { Many } from "./many.js";
 import { type NativeMemory, type NativeModel, native, typed } from "./native.js";
 import { createScheduler } from "./scheduler.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
 import type { ChatMessage, ChatOptions } from "./text/chat.js";
+import { noTokenizer } from "./text/files.js";
 import { type CheckpointText, checkTextOptions, loadText, type TextOptions } from "./text/load.js";
 import type { EncodeOptions, Tokenizer } from "./text/tokenizer.js";
 
@@ -109,7 +127,7 @@ export class Model implements AsyncDisposable {
     this.#text = text;
     const segments = plan.exits.length + 1;
     const scheduler = createScheduler(nativeModel, segments, { limit, prefixLimit });
-    const core = { native: nativeModel, plan, segments, scheduler, disposed: false };
+    const core = { native: nativeModel, plan, segments, scheduler, text, disposed: false };
     this.#core = core;
     this.info = {
       layers: plan.layers,
@@ -148,11 +166,7 @@ export class Model implements AsyncDisposable {
   /** The checkpoint's tokenizer. Throws ERR_NVIUM_TOKENIZER where there is none. */
   get tokenizer(): Tokenizer {
     if (this.#text.tokenizer !== null) return this.#text.tokenizer;
-    throw new NviumError(
-      "ERR_NVIUM_TOKENIZER",
-      "The checkpoint has no tokenizer.json, which text needs; tokens can be used without one.",
-      { file: null },
-    );
+    throw noTokenizer();
   }
 
   /** Messages to a prompt, by the checkpoint's chat template. Rejects with ERR_NVIUM_TOKENIZER where it has none. */
@@ -173,11 +187,16 @@ export class Model implements AsyncDisposable {
    * Text in, text out. `prompt` is a text, its tokens, or messages for the chat template. Nothing happens until the
    * result is iterated or awaited; see `Generation`.
    */
-  generate(
-    prompt: string | readonly number[] | readonly ChatMessage[],
-    options: GenerateOptions = {},
-  ): Generation {
+  generate(prompt: Prompt, options: GenerateOptions = {}): Generation {
     return generate(this, prompt, options);
+  }
+
+  /**
+   * The same for several prompts, and several texts of each, all in one pass over the weights: iterate it for results as they
+   * end, await it for all of them in the order of prompts and choices. Each is what `generate` gives alone.
+   */
+  generateMany(prompts: Iterable<Prompt>, options: GenerateManyOptions = {}): Many<ManyResult> {
+    return generateMany(this, prompts, options);
   }
 
   /**
@@ -189,6 +208,15 @@ export class Model implements AsyncDisposable {
   async evaluate(tokens: Iterable<number>, options: EvaluateOptions = {}): Promise<EvaluateResult> {
     this.#requireLive();
     return evaluate(this.#core, tokens, options);
+  }
+
+  /**
+   * The same for several texts, one after another: iterate it for laws as they are ready, await it for all of them in order.
+   * Rejects as `evaluate` does.
+   */
+  evaluateMany(texts: Iterable<Iterable<number>>, options: EvaluateOptions = {}): Many<ManyLaws> {
+    this.#requireLive();
+    return evaluateMany(this.#core, texts, options);
   }
 
   /**
@@ -236,6 +264,21 @@ export class Model implements AsyncDisposable {
   }
 }
 
+const LOAD_OPTIONS: OptionNames<LoadOptions> = {
+  device: true,
+  threads: true,
+  placeThreads: true,
+  instructionSet: true,
+  dtype: true,
+  cacheBytes: true,
+  prefixShare: true,
+  onProgress: true,
+  signal: true,
+  tokenizer: true,
+  chatTemplate: true,
+  eosTokens: true,
+};
+
 const NO_MEMORY: ModelMemory = {
   weights: 0,
   embedding: 0,
@@ -270,7 +313,7 @@ export async function loadModel(directory: string, options: LoadOptions = {}): P
     cacheBytes,
     prefixShare = 0.25,
     onProgress,
-  } = checkOptions(options);
+  } = checkOptions(options, LOAD_OPTIONS);
   const signal = checkSignal(options.signal);
   if (threads !== undefined) integer("threads", threads, 1, 256);
   flag("placeThreads", placeThreads);

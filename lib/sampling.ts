@@ -1,5 +1,5 @@
 /** How a step decides where to leave and what to draw, checked and put into the native side's form. */
-import { flag, integer, invalid, UNBOUNDED } from "./checks.js";
+import { flag, integer, invalid, type OptionNames, UNBOUNDED } from "./checks.js";
 import type { NativeLaw } from "./native.js";
 
 /**
@@ -25,6 +25,14 @@ export interface SamplingOptions {
   /** "greedy" is the same as `routerTemperature: 0`. The head is not concerned. Default "sample". */
   readonly router?: "sample" | "greedy";
 }
+
+export const SAMPLING_OPTIONS: OptionNames<SamplingOptions> = {
+  temperature: true,
+  topK: true,
+  greedy: true,
+  routerTemperature: true,
+  router: true,
+};
 
 /** The law that the options name, as the native side takes it. */
 export function checkLaw(options: SamplingOptions, vocabSize: number): NativeLaw {

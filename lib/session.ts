@@ -7,12 +7,26 @@ import {
   flag,
   integer,
   invalid,
+  type OptionNames,
   optionalFunction,
   UNBOUNDED,
 } from "./checks.js";
+import {
+  type Chunk,
+  CONTINUE_OPTIONS,
+  type ContinueOptions,
+  checkContinuation,
+  checkTimeLimit,
+  continueText,
+  type GenerateResult,
+  NO_WORDS,
+  printable,
+} from "./continuation.js";
 import type { ModelCore } from "./core.js";
+import type { Ending } from "./ending.js";
 import { NviumError } from "./errors.js";
-import { checkLaw, type SamplingOptions } from "./sampling.js";
+import { createGeneration, type Generation } from "./generation.js";
+import { checkLaw, SAMPLING_OPTIONS, type SamplingOptions } from "./sampling.js";
 import {
   type Answer,
   type Ask,
@@ -23,6 +37,7 @@ import {
   type Sequence,
 } from "./scheduler.js";
 import { createCounter, type Stats } from "./stats.js";
+import { noTokenizer } from "./text/files.js";
 
 export interface SessionOptions {
   /**
@@ -86,7 +101,23 @@ const forgotten = new FinalizationRegistry(
     void scheduler.close(sequence),
 );
 
+const SESSION_OPTIONS: OptionNames<SessionOptions> = {
+  seed: true,
+  stream: true,
+  maxTokens: true,
+  extendContext: true,
+  maxPending: true,
+  prefixCache: true,
+  cacheSalt: true,
+};
+const STEP_OPTIONS: OptionNames<StepOptions> = { ...SAMPLING_OPTIONS, force: true, signal: true };
+const DECODE_OPTIONS: OptionNames<DecodeOptions> = { ...STEP_OPTIONS, stopTokens: true };
+const SIGNAL_OPTION = { signal: true } as const;
+const STREAM_OPTION = { stream: true } as const;
+
 const EXACT = checkLaw({}, UNBOUNDED);
+/** Positions there may be. */
+const MOST_TOKENS = 2 ** 24;
 const NO_TOKENS = new Uint32Array();
 
 /** Options of a session, checked. */
@@ -100,20 +131,36 @@ interface Settings {
 }
 
 function checkSession(options: SessionOptions, contextLength: number): Settings {
-  const { extendContext = false, maxPending = 15, prefixCache = true } = checkOptions(options);
-  const { stream = 0, maxTokens = contextLength, cacheSalt = "" } = options;
-  const most = flag("extendContext", extendContext) ? 2 ** 24 : contextLength;
+  const {
+    stream = 0,
+    maxTokens = contextLength,
+    cacheSalt = "",
+  } = checkOptions(options, SESSION_OPTIONS);
+  const { extendContext = false, maxPending = 15, prefixCache = true } = options;
+  const extended = flag("extendContext", extendContext);
   if (typeof cacheSalt !== "string") throw invalid("cacheSalt", "a string", cacheSalt);
   return {
     seed: checkSeed(options.seed),
     stream: integer("stream", stream, 0, UNBOUNDED),
-    maxTokens: integer("maxTokens", maxTokens, 1, most),
-    maxPending:
-      maxPending === Number.POSITIVE_INFINITY
-        ? UNBOUNDED
-        : integer("maxPending", maxPending, 0, UNBOUNDED - 1),
+    maxTokens: checkMaxTokens(maxTokens, contextLength, extended),
+    maxPending: checkMaxPending(maxPending),
     salt: flag("prefixCache", prefixCache) ? cacheSalt : null,
   };
+}
+
+function checkMaxTokens(maxTokens: number, contextLength: number, extended: boolean): number {
+  const most = extended ? MOST_TOKENS : contextLength;
+  const within = Number.isInteger(maxTokens) && maxTokens > most && maxTokens <= MOST_TOKENS;
+  if (!within) return integer("maxTokens", maxTokens, 1, most);
+  const expected = `at most ${most}, the model's context, unless extendContext is true`;
+  throw invalid("maxTokens", expected, maxTokens);
+}
+
+function checkMaxPending(maxPending: unknown): number {
+  if (maxPending === Number.POSITIVE_INFINITY) return UNBOUNDED;
+  const most = UNBOUNDED - 1;
+  if (typeof maxPending === "number") return integer("maxPending", maxPending, 0, most);
+  throw invalid("maxPending", `a whole number from 0 to ${most}, or Infinity`, maxPending);
 }
 
 /** One sequence: its tokens, its keys and values, its deferred rows. Made by `model.createSession()`. */
@@ -224,7 +271,7 @@ export class Session implements AsyncDisposable {
    * before it.
    */
   decode(count: number, options: DecodeOptions = {}): AsyncGenerator<Step, void, undefined> {
-    const { stopTokens = [], force, ...rest } = checkOptions(options);
+    const { stopTokens = [], force, ...rest } = checkOptions(options, DECODE_OPTIONS);
     const steps = integer("count", count, 0, Number.MAX_SAFE_INTEGER);
     const stops = checkTokens(stopTokens, this.#core.plan.vocabSize, "stopTokens");
     optionalFunction("force", force);
@@ -267,13 +314,59 @@ export class Session implements AsyncDisposable {
   }
 
   /**
+   * Text in, text out: appends `prompt` (a text, encoded with what surrounds one only where the session is empty; or tokens),
+   * and goes on from there until something ends it. The session then holds all of the result's `tokens`, those of a stop
+   * string included; `promptTokens` is all it held before them, and `stats` is the session's. Nothing happens until the
+   * generation is iterated or awaited; while it runs it owns the session, as `decode` does. Rejects with what `append` and
+   * `step` fail with, and ERR_NVIUM_TOKENIZER.
+   */
+  generate(prompt: string | Iterable<number> = "", options: ContinueOptions = {}): Generation {
+    return createGeneration(() => {
+      checkOptions(options, CONTINUE_OPTIONS, " seed, stream and maxPending are the session's.");
+      return {
+        signal: checkSignal(options.signal),
+        timeLimit: checkTimeLimit(options.timeLimit),
+        run: (ending, left) => this.#generate(prompt, options, ending, left),
+        nothing: async () => {
+          const { seed, tokens: promptTokens } = this;
+          const stats = this.stats();
+          const nothing = { text: "", tokens: [], exits: [], finishReason: "left" as const };
+          return printable({ ...nothing, promptTokens, seed, stats });
+        },
+      };
+    });
+  }
+
+  async *#generate(
+    prompt: string | Iterable<number>,
+    options: ContinueOptions,
+    ending: Ending,
+    left: (result: GenerateResult) => void,
+  ): AsyncGenerator<Chunk, GenerateResult, undefined> {
+    const { text, plan } = this.#core;
+    const how = checkContinuation(options, text.eosTokens, plan.vocabSize, text);
+    this.#requireIdle();
+    this.append(typeof prompt === "string" ? await this.#encode(prompt) : prompt);
+    const { tokens } = this;
+    const words = text.tokenizer?.stream({ skipSpecialTokens: true, after: tokens }) ?? NO_WORDS;
+    return yield* continueText(this, how, tokens, words, ending, left);
+  }
+
+  async #encode(prompt: string): Promise<number[]> {
+    if (prompt === "" && this.length > 0) return [];
+    const { tokenizer } = this.#core.text;
+    if (tokenizer === null) throw noTokenizer();
+    return tokenizer.encode(prompt, { addSpecialTokens: this.length === 0 });
+  }
+
+  /**
    * Brings every segment to the last token but one, so that nothing is deferred; an empty session has nothing to do. Rejects
    * with ERR_NVIUM_NON_FINITE, ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA, ERR_NVIUM_BUSY, ERR_NVIUM_DISPOSED,
    * ERR_NVIUM_INVALID_ARG, or the signal's reason.
    */
   async flush(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
     this.#requireOwnership();
-    const signal = checkSignal(checkOptions(options).signal);
+    const signal = checkSignal(checkOptions(options, SIGNAL_OPTION).signal);
     const nothing = { law: EXACT, count: 0, force: -1, stopTokens: NO_TOKENS, signal };
     const { error } = await this.#submit(nothing);
     if (error !== undefined) throw error;
@@ -285,7 +378,7 @@ export class Session implements AsyncDisposable {
    */
   truncate(length: number, options: { readonly stream?: number } = {}): void {
     this.#requireIdle();
-    const { stream = this.stream } = checkOptions(options);
+    const { stream = this.stream } = checkOptions(options, STREAM_OPTION);
     integer("length", length, 0, this.#length);
     this.#sequence.stream = integer("stream", stream, 0, UNBOUNDED);
     truncate(this.state, this.#pools, length);
@@ -298,7 +391,7 @@ export class Session implements AsyncDisposable {
    */
   fork(options: { readonly stream?: number } = {}): Session {
     this.#requireIdle();
-    const { stream = this.stream } = checkOptions(options);
+    const { stream = this.stream } = checkOptions(options, STREAM_OPTION);
     const settings = { ...this.#settings, stream: integer("stream", stream, 0, UNBOUNDED) };
     return new Session(this.#core, settings, fork(this.state, this.#pools));
   }
@@ -328,7 +421,7 @@ export class Session implements AsyncDisposable {
   }
 
   #checkStep(options: StepOptions, count: number): Ask {
-    const signal = checkSignal(checkOptions(options).signal);
+    const signal = checkSignal(checkOptions(options, STEP_OPTIONS).signal);
     const law = checkLaw(options, this.#core.plan.vocabSize);
     return { law, count, force: this.#checkForce(options.force), stopTokens: NO_TOKENS, signal };
   }

@@ -14,6 +14,8 @@ export interface Stats {
   readonly exits: readonly number[];
   /** Times one layer's weights were read, prompt included. */
   readonly layerPasses: number;
+  /** Of those, what is beyond the layers that the steps' own rows ran through: prompts of several passes, flushes. */
+  readonly promptPasses: number;
   /** Bytes of weights read: layers, routers, adapters and heads. */
   readonly weightBytes: number;
   /** Rows computed, counted once a layer. */
@@ -44,6 +46,7 @@ export interface Counter {
 export function createCounter(plan: ModelPlan): Counter {
   const exits = new Array<number>(plan.exits.length + 1).fill(0);
   const total = { layerPasses: 0, weightBytes: 0, rowsRun: 0 };
+  let promptPasses = 0;
   const discarded = { tokens: 0, layerPasses: 0, weightBytes: 0, rowsRun: 0 };
   const add = (to: typeof total, work: NativeWork) => {
     to.layerPasses += work.layerPasses;
@@ -52,11 +55,15 @@ export function createCounter(plan: ModelPlan): Counter {
   };
   return {
     cachedTokens: 0,
-    step({ exit, work }) {
+    step({ exit, work, layersRun }) {
+      promptPasses += Math.max(work.layerPasses - layersRun, 0);
       exits[exit - 1] = (exits[exit - 1] ?? 0) + 1;
       add(total, work);
     },
-    work: (work) => add(total, work),
+    work(work) {
+      promptPasses += work.layerPasses;
+      add(total, work);
+    },
     discard({ work }) {
       discarded.tokens++;
       add(discarded, work);
@@ -66,6 +73,7 @@ export function createCounter(plan: ModelPlan): Counter {
         tokens: exits.reduce((sum, count) => sum + count, 0),
         exits: [...exits],
         ...total,
+        promptPasses,
         rowsNeverRun: waiting(plan, frontiers),
         cachedTokens: this.cachedTokens,
         discarded: { ...discarded },

@@ -378,6 +378,7 @@ describe("stats", () => {
         tokens: 0,
         exits: [0, 0, 0, 0],
         layerPasses: 0,
+        promptPasses: 0,
         weightBytes: 0,
         rowsRun: 0,
         rowsNeverRun: 0,
@@ -395,6 +396,7 @@ describe("stats", () => {
         tokens: 1,
         exits: [1, 0, 0, 0],
         layerPasses: 2,
+        promptPasses: 0,
         weightBytes: 2 * layer + router + outlet,
         rowsRun: 2 * 10,
         rowsNeverRun: 6 * 10,
@@ -409,6 +411,7 @@ describe("stats", () => {
         tokens: 5,
         exits: [5, 0, 0, 0],
         layerPasses: 12,
+        promptPasses: 0,
         rowsRun: 26 + 2 + 2 * 14,
         rowsNeverRun: 4 * 14,
       });

@@ -50,7 +50,8 @@ Output:
                                 {"type":"summary","finishReason","tokens",
                                  "exits" (tokens left at each),"seconds",
                                  "layerPasses","weightBytes","rowsRun",
-                                 "rowsNeverRun","seed" (a string)}
+                                 "rowsNeverRun","discarded" (drawn
+                                 ahead, not told),"seed" (a string)}
       --no-echo               do not repeat the prompt
       --no-color              no tint; NO_COLOR and FORCE_COLOR are heeded too
       --no-summary            no legend and no summary

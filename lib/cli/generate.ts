@@ -1,7 +1,7 @@
 import { randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
-import type { GenerateResult } from "../generate.js";
+import type { GenerateResult } from "../continuation.js";
 import { generateHelp, parseGenerate, type Settings } from "./generate-args.js";
 import { createProgressLine, printable } from "./terminal.js";
 import { type Context, INTERRUPTED, type Model } from "./types.js";

@@ -1,4 +1,4 @@
-import type { GenerateResult } from "../generate.js";
+import type { GenerateResult } from "../continuation.js";
 import type { ModelInfo } from "../model.js";
 import { type Painter, perExit } from "./terminal.js";
 
@@ -19,14 +19,21 @@ const REASONS: Readonly<Record<GenerateResult["finishReason"], string>> = {
   eos: "the model ended the text",
   stop: "a stop string was reached",
   length: "the length asked for was reached",
+  context: "the context is full",
+  time: "the time was over",
   left: "ended early",
 };
+
+function reasonOf({ finishReason }: GenerateResult, tokens: number): string {
+  const full = finishReason === "context" && tokens === 0;
+  return full ? "the prompt fills the context" : REASONS[finishReason];
+}
 
 /** A few lines for a person to read. */
 export function formatSummary(outcome: Outcome, painter: Painter, columns: number): string {
   const { info, exits, seconds, seed, result } = outcome;
   const tokens = exits.reduce((sum, count) => sum + count, 0);
-  const reason = result === undefined ? "interrupted" : REASONS[result.finishReason];
+  const reason = result === undefined ? "interrupted" : reasonOf(result, tokens);
   const lines: [string, string][] = [
     [
       "model",
@@ -46,9 +53,9 @@ export function formatSummary(outcome: Outcome, painter: Painter, columns: numbe
     lines.push(["left at", perExit(shares, painter, width).join(`\n${" ".repeat(NAME_WIDTH)}`)]);
   }
   if (result !== undefined) {
-    const { layerPasses, weightBytes, rowsRun, rowsNeverRun } = result.stats;
+    const { layerPasses, promptPasses, weightBytes, rowsRun, rowsNeverRun } = result.stats;
     if (tokens > 0) {
-      const passes = (layerPasses / tokens).toFixed(2);
+      const passes = ((layerPasses - promptPasses) / tokens).toFixed(2);
       lines.push(
         ["weight passes", `${passes} layers a token, of ${info.layers}`],
         ["bytes read", `${bytes(weightBytes / tokens)} of weights a token`],
@@ -78,6 +85,7 @@ export function summaryEvent({ exits, seconds, seed, result }: Outcome): Record<
       weightBytes: result.stats.weightBytes,
       rowsRun: result.stats.rowsRun,
       rowsNeverRun: result.stats.rowsNeverRun,
+      discarded: result.stats.discarded,
     }),
     // It may be larger than a JSON number holds exactly.
     seed: String(seed),

@@ -1,7 +1,7 @@
 /** From messages to a prompt, by the templates of a checkpoint. */
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { checkOptions, flag, invalid } from "../checks.js";
+import { checkOptions, flag, invalid, type OptionNames } from "../checks.js";
 import { messageOf, NviumError } from "../errors.js";
 import type { AddedToken } from "./encoder.js";
 import { isObject, readIfThere, tokenizerError } from "./files.js";
@@ -162,6 +162,14 @@ function attempt<T>(file: string, problem: string, action: () => T): T {
   }
 }
 
+const CHAT_OPTIONS: OptionNames<ChatOptions> = {
+  addGenerationPrompt: true,
+  tools: true,
+  documents: true,
+  template: true,
+  variables: true,
+};
+
 function checkChat(options: ChatOptions, sources: ReadonlyMap<string, Source>) {
   const {
     addGenerationPrompt = true,
@@ -169,16 +177,7 @@ function checkChat(options: ChatOptions, sources: ReadonlyMap<string, Source>) {
     documents,
     template,
     variables = {},
-    ...others
-  } = checkOptions(options);
-  const [other] = Object.keys(others);
-  if (other !== undefined) {
-    throw new NviumError(
-      "ERR_NVIUM_INVALID_ARG",
-      `${other} is no option of a chat template; its own variables go in variables.`,
-      { argument: other, expected: "addGenerationPrompt, tools, documents, template, variables" },
-    );
-  }
+  } = checkOptions(options, CHAT_OPTIONS, " What is a template's own goes in variables.");
   flag("addGenerationPrompt", addGenerationPrompt);
   for (const [name, list] of Object.entries({ tools, documents })) {
     if (list !== undefined && !Array.isArray(list)) throw invalid(name, "a list", list);

@@ -59,6 +59,14 @@ export function contentOf(token: unknown): string | undefined {
   return typeof content === "string" ? content : undefined;
 }
 
+export function noTokenizer(): NviumError {
+  return new NviumError(
+    "ERR_NVIUM_TOKENIZER",
+    "The checkpoint has no tokenizer.json, which text needs; tokens can be used without one.",
+    { file: null },
+  );
+}
+
 export function tokenizerError(
   file: string,
   problem: string,

@@ -41,7 +41,10 @@ export function createTextStream(
   vocabulary: Vocabulary,
   options: TextStreamOptions = {},
 ): TextStream {
-  const { skipSpecialTokens = false, after = [] } = checkOptions(options);
+  const { skipSpecialTokens = false, after = [] } = checkOptions(options, {
+    skipSpecialTokens: true,
+    after: true,
+  });
   const { size, special } = vocabulary;
   const decoder = vocabulary.decoder();
   const push = (token: number): string => {

@@ -115,7 +115,7 @@ export async function loadTokenizer(
     specialTokens: special,
     added,
     async encode(text, options = {}) {
-      const { addSpecialTokens = true } = checkOptions(options);
+      const { addSpecialTokens = true } = checkOptions(options, { addSpecialTokens: true });
       if (typeof text !== "string") {
         throw new NviumError(
           "ERR_NVIUM_INVALID_ARG",
@@ -133,7 +133,7 @@ export async function loadTokenizer(
       return Array.from(tokens);
     },
     decode(tokens, options = {}) {
-      const { skipSpecialTokens = false } = checkOptions(options);
+      const { skipSpecialTokens = false } = checkOptions(options, { skipSpecialTokens: true });
       const stream = createTextStream(vocabulary, { skipSpecialTokens });
       const texts = Array.from(checkIterable("tokens", tokens), stream.push);
       return texts.join("") + stream.end();

@@ -35,6 +35,7 @@ export const stats: GenerateResult["stats"] = {
   tokens: 3,
   exits: [1, 1, 1, 0],
   layerPasses: 15,
+  promptPasses: 0,
   weightBytes: 6_000_000,
   rowsRun: 18,
   rowsNeverRun: 6,
@@ -82,6 +83,15 @@ export async function visit(args: readonly string[], world: World = {}): Promise
       info,
       generate(prompt, generateOptions = {}) {
         prompts.push({ prompt, options: generateOptions });
+        const result = async (): Promise<GenerateResult> => ({
+          text: words.join(""),
+          tokens: words.map((_, i) => 100 + i),
+          exits: words.map((_, i) => (i % 4) + 1),
+          promptTokens: [0],
+          finishReason: "length",
+          seed: BigInt(generateOptions.seed ?? 0),
+          stats,
+        });
         return {
           async *[Symbol.asyncIterator]() {
             for (const [i, text] of words.entries()) {
@@ -91,15 +101,9 @@ export async function visit(args: readonly string[], world: World = {}): Promise
             }
             if (generateError !== undefined) throw generateError;
           },
-          result: async () => ({
-            text: words.join(""),
-            tokens: words.map((_, i) => 100 + i),
-            exits: words.map((_, i) => (i % 4) + 1),
-            promptTokens: [0],
-            finishReason: "length",
-            seed: BigInt(generateOptions.seed ?? 0),
-            stats,
-          }),
+          result,
+          // biome-ignore lint/suspicious/noThenProperty: a generation is awaited
+          then: (resolved, rejected) => result().then(resolved, rejected),
           text: async () => words.join(""),
         };
       },

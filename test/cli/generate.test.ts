@@ -198,6 +198,7 @@ describe("as JSON", () => {
         weightBytes: 6_000_000,
         rowsRun: 18,
         rowsNeverRun: 6,
+        discarded: { tokens: 0, layerPasses: 0, weightBytes: 0, rowsRun: 0 },
         seed: "3",
       },
     ]);

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { formatSummary, type Outcome, summaryEvent } from "../../lib/cli/summary.js";
 import { createPainter } from "../../lib/cli/terminal.js";
+import type { GenerateResult } from "../../lib/continuation.js";
 import { info, plain, stats } from "./fake.js";
 
 const outcome: Outcome = {
@@ -55,6 +56,20 @@ test("an interrupted generation says what is known", () => {
   expect(text).not.toContain("rows");
 });
 
+test("a context that is full is told apart from the length, and from a prompt that fills it", () => {
+  const result = { ...(outcome.result as GenerateResult), finishReason: "context" as const };
+  expect(formatSummary({ ...outcome, result }, none, 80)).toContain("; the context is full\n");
+  const full = { ...outcome, exits: [0, 0, 0, 0], result };
+  expect(formatSummary(full, none, 80)).toContain("; the prompt fills the context\n");
+});
+
+test("a short text after a long prompt does not count the prompt's passes as its own", () => {
+  const result = outcome.result as GenerateResult;
+  const stats = { ...result.stats, layerPasses: 5700 + 80, promptPasses: 80 };
+  const text = formatSummary({ ...outcome, result: { ...result, stats } }, none, 80);
+  expect(text).toContain("5.70 layers a token, of 8");
+});
+
 test("no token at all divides nothing by zero", () => {
   const text = formatSummary({ ...outcome, exits: [0, 0, 0, 0], seconds: 0 }, none, 80);
   expect(text).toContain("0 in 0.00 s, 0.0 tokens/s");
@@ -72,6 +87,7 @@ test("the event has the plain numbers, and the seed without loss", () => {
     weightBytes: 5.125e9,
     rowsRun: 6000,
     rowsNeverRun: 2000,
+    discarded: { tokens: 0, layerPasses: 0, weightBytes: 0, rowsRun: 0 },
     seed: "18446744073709551615",
   });
   expect(summaryEvent({ info, exits: [1], seconds: 1, seed: 7n })).toEqual({

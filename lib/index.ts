@@ -1,6 +1,7 @@
 /** The public surface of nvium. */
 export type { DType } from "./checkpoint/plan.js";
 export type { Chunk, ContinueOptions, GenerateResult } from "./continuation.js";
+export { demo } from "./demo.js";
 export { type CudaDevice, type Devices, getDevices } from "./devices.js";
 export { type ErrorCode, type ErrorDetails, NviumError } from "./errors.js";
 export type { EvaluateOptions, EvaluateResult, ManyLaws } from "./evaluate.js";

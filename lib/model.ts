@@ -299,11 +299,14 @@ function defaultCacheBytes(model: NativeModel): number {
 }
 
 /**
- * Opens a checkpoint in the published N-vium format, or a standard Llama one. Weights are read and packed off the
+ * Opens a checkpoint in the published N-vium format, or a standard Llama one, in the directory of this path or `file:` URL. Weights are read and packed off the
  * JavaScript thread. Rejects with ERR_NVIUM_MODEL_FORMAT, ERR_NVIUM_UNSUPPORTED, ERR_NVIUM_IO, ERR_NVIUM_TOKENIZER,
  * ERR_NVIUM_OUT_OF_MEMORY, ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_CUDA, ERR_NVIUM_BINDING, ERR_NVIUM_INVALID_ARG, or the signal's reason.
  */
-export async function loadModel(directory: string, options: LoadOptions = {}): Promise<Model> {
+export async function loadModel(
+  directory: string | URL,
+  options: LoadOptions = {},
+): Promise<Model> {
   const {
     device = "auto",
     threads,

@@ -16,6 +16,7 @@ const NEEDED = [
   ...[
     "dist/index.js",
     "dist/index.d.ts",
+    "types/index.d.cts",
     "dist/cli/main.js",
     "dist/text/thread.js",
     "native/sources.gypi",
@@ -27,7 +28,8 @@ const NEEDED = [
   ],
   ...Object.values(JSON.parse(readFileSync("native/sources.gypi", "utf8")).variables).flat(),
 ];
-const FOLDERS = /^(dist|native|cuda|models\/demo|prebuilds\/linux-x64)\/|^[^/]+$/;
+const FOLDERS =
+  /^(dist|types|docs|native|cuda|models\/demo|prebuilds\/linux-x64)\/|^(bench|test\/\w+)\/README\.md$|^[^/]+$/;
 const STORY = [
   "generate",
   "--no-stdin",
@@ -79,8 +81,7 @@ function pack() {
 function use(story, addon) {
   if (!existsSync(join(installed, addon))) throw new Error(`There is no ${addon}.`);
   const [, program = ""] = /^```js\n(.*?)^```$/ms.exec(readFileSync("README.md", "utf8")) ?? [];
-  const here = program.replace("models/demo", "node_modules/nvium/models/demo");
-  const text = run(process.execPath, ["--input-type=module", "--eval", here], folder);
+  const text = run(process.execPath, ["--input-type=module", "--eval", program], folder);
   if (text.length < 50) throw new Error(`The README's program says "${text}".`);
   if (run("npx", ["--no", "nvium", ...STORY], folder) !== story) throw new Error("Another story.");
   console.log(`works with ${addon}`);

@@ -1,8 +1,9 @@
 /** Opening a model, what it says of itself, evaluate(), and how it ends. */
 import { readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type LoadOptions, loadModel, type Model, NviumError } from "../lib/index.js";
+import { demo, type LoadOptions, loadModel, type Model, NviumError } from "../lib/index.js";
 import { native } from "../lib/native.js";
 import { type Copy, copyFixture } from "./support/checkpoints.js";
 import { failure, refuses } from "./support/errors.js";
@@ -53,6 +54,32 @@ describe("info", () => {
     session.append([1, 2, 3]);
     expect(await session.step()).toMatchObject({ exit: 1, layersRun: 4, pending: 0 });
   });
+});
+
+describe("the directory", () => {
+  it("is a path, a file: URL or its text", async () => {
+    const url = pathToFileURL(DEMO);
+    for (const directory of [demo, url, url.href, { href: url.href } as URL]) {
+      await using model = await loadModel(directory, { threads: 1 });
+      expect(model.info.layers).toBe(8);
+    }
+  });
+
+  it("that is not there is said so, and what ~ is", async () => {
+    const { message } = await failure("ERR_NVIUM_IO", loadModel("/nowhere/at/all"));
+    expect(message).toMatch(/^\/nowhere\/at\/all: there is no such directory\.$/);
+    const home = await failure("ERR_NVIUM_IO", loadModel("~/model"));
+    expect(home.message).toContain("os.homedir()");
+    const file = await failure("ERR_NVIUM_IO", loadModel(join(DEMO, "config.json")));
+    expect(file.message).toContain("not a directory");
+  });
+
+  it.each(["", "a\0b", 5, null, {}, "file://host/x?", new URL("http://x/y")])(
+    "%s is refused",
+    async (directory) => {
+      await refuses("directory", loadModel(directory as string));
+    },
+  );
 });
 
 describe("evaluate", () => {

@@ -515,6 +515,13 @@ describe("limits", () => {
     expect((await session.step()).position).toBe(PROMPT.length);
   });
 
+  it("name extendContext where maxTokens is past the model's context", async () => {
+    const { message } = await failure("ERR_NVIUM_INVALID_ARG", () =>
+      model.createSession({ maxTokens: model.info.contextLength + 1 }),
+    );
+    expect(message).toContain("extendContext");
+  });
+
   it("let a session past the model's context only when asked", async () => {
     const limit = model.info.contextLength;
     expect(model.createSession().maxTokens).toBe(limit);

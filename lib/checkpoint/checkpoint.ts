@@ -1,11 +1,12 @@
 /** Reading a checkpoint directory into a checked description of it. No tensor's values are read here. */
 
 import { stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { NviumError } from "../errors.js";
 import { isSignal } from "../signal.js";
 import { assemble, type Parts } from "./assemble.js";
 import { type LlamaConfig, readConfig } from "./config.js";
+import { directoryPath, requireDirectory } from "./directory.js";
 import { malformed, quote, unsupported } from "./failure.js";
 import { type TensorTable, tensorTable } from "./names.js";
 import type { Checkpoint, DType, TensorIndex, TensorPlan } from "./plan.js";
@@ -23,13 +24,13 @@ export interface ReadOptions {
  * together, and leaves no byte of the weights unexplained.
  */
 export async function readCheckpoint(
-  directory: string,
+  directory: string | URL,
   options: ReadOptions = {},
 ): Promise<Checkpoint> {
-  const { signal } = checkArguments(directory, options);
+  const path = directoryPath(directory);
+  const { signal } = checkArguments(options);
   signal?.throwIfAborted();
-  const path = absolute(directory);
-  await checkDirectory(path);
+  await requireDirectory(path);
   const config = await readConfig(path);
   signal?.throwIfAborted();
   const training = (await readTraining(path, config.layers)) ?? standardLlama(config);
@@ -69,35 +70,14 @@ export async function readCheckpoint(
   };
 }
 
-function checkArguments(directory: unknown, options: unknown): { signal?: AbortSignal } {
+function checkArguments(options: unknown): { signal?: AbortSignal } {
   const invalid = (argument: string, expected: string) =>
     new NviumError("ERR_NVIUM_INVALID_ARG", `${argument} must be ${expected}.`, { argument });
-  if (typeof directory !== "string" || directory === "" || directory.includes("\0")) {
-    throw invalid("directory", "a path");
-  }
   if (typeof options !== "object" || options === null) throw invalid("options", "an object");
   const signal = "signal" in options ? options.signal : undefined;
   if (signal === undefined) return {};
   if (!isSignal(signal)) throw invalid("signal", "an AbortSignal");
   return { signal };
-}
-
-function absolute(directory: string): string {
-  try {
-    return resolve(directory);
-  } catch (cause) {
-    const message = `${directory} is relative to the working directory, which is gone.`;
-    throw new NviumError("ERR_NVIUM_IO", message, { file: directory }, cause);
-  }
-}
-
-async function checkDirectory(path: string): Promise<void> {
-  const status = await stat(path).catch((cause: unknown) => {
-    throw new NviumError("ERR_NVIUM_IO", `${path}: cannot be opened.`, { file: path }, cause);
-  });
-  if (!status.isDirectory()) {
-    throw new NviumError("ERR_NVIUM_IO", `${path}: is not a directory.`, { file: path });
-  }
 }
 
 /** Without a training configuration only a Llama will do: others use the same tensor names for other arithmetic. */

@@ -1,14 +1,15 @@
 /** The command line of `nvium generate`. */
 
-import { resolve } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { directoryPath } from "../checkpoint/directory.js";
+import { UNBOUNDED } from "../checks.js";
+import { demo } from "../demo.js";
 import type { GenerateOptions } from "../generate.js";
 import type { LoadOptions } from "../model.js";
-import { oneOf, realNumber, seed64, wholeNumber } from "./options.js";
+import { checkLaw } from "../sampling.js";
+import { countOrUnbounded, oneOf, realNumber, seed64, wholeNumber } from "./options.js";
 import { UsageError } from "./types.js";
 
-const DEMO = fileURLToPath(new URL("../../models/demo", import.meta.url));
 const DEVICES = ["auto", "cpu", "cuda"] as const;
 const DTYPES = ["stored", "int8", "int4"] as const;
 const ROUTERS = ["sample", "greedy"] as const;
@@ -31,7 +32,8 @@ Options:
 Drawing (without these, tokens are drawn from the model's exact mixture):
   -t, --temperature <t>       of the token inside the exit reached (default: 1)
       --top-k <k>             only the k likeliest tokens there (default: all)
-      --greedy                the likeliest token; the same as --temperature 0
+      --greedy                the likeliest token of the exit reached, not of
+                              the mixture; the same as --temperature 0
       --router <sample|greedy>   how exits are chosen (default: sample)
       --router-temperature <t>   of the exits; 0 is greedy (default: 1)
 
@@ -47,11 +49,12 @@ Output:
       --json                  one JSON object a line on standard output:
                                 {"type":"load","model","seconds","info"}
                                 {"type":"chunk","text","tokens","exits"}
+                                {"type":"error","code","message"}
                                 {"type":"summary","finishReason","tokens",
                                  "exits" (tokens left at each),"seconds",
                                  "layerPasses","weightBytes","rowsRun",
-                                 "rowsNeverRun","discarded" (drawn
-                                 ahead, not told),"seed" (a string)}
+                                 "rowsNeverRun","seed" (a string),
+                                 "discarded" (drawn ahead, not told)}
       --no-echo               do not repeat the prompt
       --no-color              no tint; NO_COLOR and FORCE_COLOR are heeded too
       --no-summary            no legend and no summary
@@ -135,8 +138,8 @@ export function parseGenerate(args: readonly string[]): Settings {
   }
   if (values.stop?.includes("")) throw new UsageError("--stop must not be empty");
 
-  return {
-    model: values.model === undefined ? DEMO : resolve(values.model),
+  const settings: Settings = {
+    model: values.model === undefined ? demo : directoryPath(values.model),
     prompt,
     file: values.file,
     stdin: !values["no-stdin"],
@@ -154,9 +157,7 @@ export function parseGenerate(args: readonly string[]): Settings {
       greedy: values.greedy,
       router: read("router", (name, text) => oneOf(name, text, ROUTERS)),
       routerTemperature: read("router-temperature", realNumber),
-      maxPending: read("max-pending", (name, text) =>
-        text === "unbounded" ? Number.POSITIVE_INFINITY : wholeNumber(name, text, 0),
-      ),
+      maxPending: read("max-pending", countOrUnbounded),
     }),
     json: values.json ?? false,
     echo: !values["no-echo"],
@@ -164,6 +165,9 @@ export function parseGenerate(args: readonly string[]): Settings {
     summary: !values["no-summary"],
     help: values.help ?? false,
   };
+  // The engine's own limits, before it has loaded anything.
+  checkLaw(settings.options, UNBOUNDED);
+  return settings;
 }
 
 function parse(args: readonly string[]) {

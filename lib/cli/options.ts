@@ -1,11 +1,18 @@
 /** Turning command-line strings into values; what does not fit is a UsageError that names the option. */
 
+import { UNBOUNDED } from "../checks.js";
 import { UsageError } from "./types.js";
 
 export function wholeNumber(name: string, text: string, least: number): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
   throw new UsageError(`--${name} must be a whole number from ${least}, not "${text}"`);
+}
+
+export function countOrUnbounded(name: string, text: string): number {
+  if (text === "unbounded") return Number.POSITIVE_INFINITY;
+  if (/^\d+$/.test(text) && Number(text) < UNBOUNDED) return Number(text);
+  throw new UsageError(`--${name} must be a whole number from 0 or unbounded, not "${text}"`);
 }
 
 /** A number that is not negative. */

@@ -48,6 +48,7 @@ export async function run(args: readonly string[], context: Context): Promise<nu
     // A pipe that is no longer read is no failure of ours.
     if (isBrokenPipe(error)) return 0;
     if (error === INTERRUPTED) return 130;
+    if (wantsJson(rest)) context.stdout.write(`${JSON.stringify(errorEvent(error))}\n`);
     // The engine knows limits of options that the command line does not.
     const invalid = error instanceof NviumError && error.code === "ERR_NVIUM_INVALID_ARG";
     if (error instanceof UsageError || invalid) {
@@ -62,6 +63,17 @@ export async function run(args: readonly string[], context: Context): Promise<nu
 
 function isBrokenPipe(error: unknown): boolean {
   return codeOf(error) === "EPIPE";
+}
+
+/** Also where the command line cannot be understood otherwise. */
+function wantsJson(args: readonly string[]): boolean {
+  const end = args.indexOf("--");
+  return args.slice(0, end < 0 ? args.length : end).includes("--json");
+}
+
+function errorEvent(error: unknown): Record<string, unknown> {
+  const code = error instanceof NviumError ? error.code : null;
+  return { type: "error", code, message: messageOf(error) };
 }
 
 function describe(error: unknown): string {

@@ -104,6 +104,12 @@ test.each([
   ["--device tpu"],
   ["--dtype int5"],
   ["--threads 0"],
+  ["--temperature 1e9"],
+  ["--router-temperature 1e-9"],
+  ["--top-k 9999999999"],
+  ["--max-pending 9999999999"],
+  ["--max-pending inf"],
+  ["--model http://x/y"],
   ["--max-pending=-1"],
   ["--stop="],
   ["--greedy --temperature 1"],
@@ -115,6 +121,16 @@ test.each([
   expect(stdout).toBe("");
   expect(stderr).toMatch(/^nvium generate: .*\n(.*\n)*Try "nvium generate --help"\.\n$/);
   expect(loads).toEqual([]);
+});
+
+test("a number that is not meant names what is", async () => {
+  const { stderr } = await visit(["generate", "--max-pending", "inf"]);
+  expect(stderr).toContain("unbounded");
+});
+
+test("a model may be given by its file: URL", async () => {
+  const { loads } = await visit(["generate", "--model", "file:///some/model"]);
+  expect(loads[0]?.directory).toBe("/some/model");
 });
 
 describe("as text", () => {
@@ -203,6 +219,24 @@ describe("as JSON", () => {
       },
     ]);
     expect(stderr).not.toContain("seed");
+  });
+
+  test("a failure is an event, and a message beside it", async () => {
+    const loadError = new NviumError("ERR_NVIUM_IO", "cannot read x");
+    const error = { type: "error", code: "ERR_NVIUM_IO", message: "cannot read x" };
+    const unloaded = await visit(["generate", "--json"], { loadError });
+    expect({ ...unloaded, stdout: JSON.parse(unloaded.stdout) }).toMatchObject({
+      ...{ code: 1, stdout: error, stderr: expect.stringContaining("cannot read x") },
+    });
+    const onTheWay = await visit(["generate", "--json"], { generateError: new Error("no luck") });
+    const events = onTheWay.stdout.trimEnd().split("\n");
+    expect(JSON.parse(events.at(-1) ?? "")).toEqual({
+      ...{ type: "error", code: null, message: "no luck" },
+    });
+    const wrong = await visit(["generate", "--json", "--temperature", "1e9"]);
+    expect(JSON.parse(wrong.stdout)).toMatchObject({ code: "ERR_NVIUM_INVALID_ARG" });
+    expect(wrong.code).toBe(2);
+    expect((await visit(["generate", "--bogus", "--", "--json"])).stdout).toBe("");
   });
 
   test("an interrupted run ends with what is known", async () => {

@@ -3,8 +3,10 @@
 //   node bench/decode.js [--shape M] [--threads 2] [--prompts 4] [--tokens 128] [--rounds 6] [--only twin,latency]
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
+import { batch } from "./decode/batch.js";
 import { firstToken } from "./decode/first-token.js";
 import { latency } from "./decode/latency.js";
+import { newcomer } from "./decode/newcomer.js";
 import { overhead } from "./decode/overhead.js";
 import { shares } from "./decode/shares.js";
 import { threads as compareThreads } from "./decode/threads.js";
@@ -52,6 +54,8 @@ const parts = {
   latency: async () => latency({ shape, threads, prompts: await prompts(2), tokens }),
   overhead: () => overhead({ threads }),
   twoThreads: () => compareThreads({ shape, threads, rounds: Math.ceil(rounds / 2), tokens }),
+  newcomer: () => newcomer({ shape, threads, rounds: Math.ceil(rounds / 2) }),
+  batch: () => batch({ shape, threads, rounds: rounds * 2 }),
   native,
 };
 const chosen = values.only?.split(",") ?? Object.keys(parts);

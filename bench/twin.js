@@ -75,7 +75,8 @@ async function race(models, windows) {
 }
 
 const names = ["demo", "demo-twin"];
-const open = (name) => loadModel(join(ROOT, "models", name), { device: "cpu", threads });
+const open = (name) =>
+  loadModel(join(ROOT, "models", name), { device: "cpu", threads, prefixShare: 0 });
 await withModels(names.map(open), async (...models) => {
   const encoded = await models[0].encode(text, { addSpecialTokens: false });
   const windows = Array.from({ length: Math.floor(encoded.length / WINDOW) }, (_, w) =>

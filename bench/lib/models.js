@@ -8,7 +8,7 @@ import { timed } from "./stats.js";
 
 /** @param {string} name of a shape @param {number} threads @param {readonly number[]} [shares] */
 export const open = (name, threads, shares) =>
-  loadModel(checkpoint(name, shares), { device: "cpu", threads });
+  loadModel(checkpoint(name, shares), { device: "cpu", threads, prefixShare: 0 });
 
 /** Opens models, hands them to `work`, and disposes them whatever happens. @template T @param {readonly Promise<Model>[]} opening @param {(...models: Model[]) => Promise<T>} work */
 export async function withModels(opening, work) {

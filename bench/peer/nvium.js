@@ -3,7 +3,11 @@ import { loadModel } from "../../dist/index.js";
 import { CONTEXT, MOST, seconds, serve, token } from "./contestant.js";
 
 const [directory, threads] = process.argv.slice(2);
-const model = await loadModel(directory, { device: "cpu", threads: Number(threads) });
+const model = await loadModel(directory, {
+  device: "cpu",
+  threads: Number(threads),
+  prefixShare: 0,
+});
 const session = model.createSession({ seed: 1, maxTokens: MOST });
 const tokens = (begin, end) => Array.from({ length: end - begin }, (_, i) => token(begin + i));
 // The last token of a session waits for the step that computes its row: hence one more.

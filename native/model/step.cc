@@ -177,8 +177,11 @@ bool Cascade::collect(uint32_t m, const Limits& limits) {
   }
   // Rows of prompts, and whatever else waits in such numbers.
   uint32_t most = Model::kPassRows;
-  if (decoding_) most = uint32_t(std::min<double>(most, bulk_left_ / layers));
-  if (over(limits)) most = 0;
+  if (decoding_) {
+    most = uint32_t(std::min<double>(most, bulk_left_ / layers));
+  } else if (over(limits)) {
+    most = 0;
+  }
   for (Climb& c : climbs_) {
     if (c.passing || !c.going()) continue;
     const bool arrives = c.arrives(m) && c.bulky(m);

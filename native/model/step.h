@@ -21,7 +21,7 @@ struct Limits {
   // Rows of prompts a step takes through the whole model beside rows that decode: a bound on how
   // long those wait for them.
   uint32_t prompt_rows = 32;
-  // No step begins after this, and no rows of prompts are taken; but a call does something.
+  // No step begins after this, and where no row decodes no pass either; but a call does something.
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
 

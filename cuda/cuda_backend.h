@@ -58,6 +58,7 @@ class CudaBackend final : public Backend {
   CudaBackend& operator=(const CudaBackend&) = delete;
 
   void enter(const std::function<void()>& job) override;
+  uint32_t cheap_rows() const override { return kPassRows; }
   void* allocate(size_t bytes) override;
   void release(void* memory, size_t bytes) noexcept override;
   void write(void* device, const void* host, size_t bytes) override;

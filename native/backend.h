@@ -223,6 +223,10 @@ class Backend {
  public:
   virtual ~Backend() = default;
 
+  // Rows up to which a pass costs little more than one of a single row. (Tuning: no bit depends on
+  // it.)
+  virtual uint32_t cheap_rows() const { return 8; }
+
   // Runs a job on the calling thread, prepared as this device needs it: every other call below
   // happens inside one, but `release`, which may come from any thread.
   virtual void enter(const std::function<void()>& job) = 0;

@@ -12,8 +12,7 @@ constexpr uint32_t kUndecided = UINT32_MAX;
 
 // Tuning; no bit depends on these.
 constexpr uint32_t kDecodeRows = 32;  // more rows of one sequence that wait are taken in pieces
-constexpr uint32_t kRideRows = 8;   // a pass of so many costs little more than one of a single row
-constexpr uint32_t kHeadRows = 64;  // rows of logits there is room for
+constexpr uint32_t kHeadRows = 64;    // rows of logits there is room for
 
 // A boundary is overdue when `max_pending` generated rows wait there as the step begins.
 uint32_t deepest_overdue(const Request& request) {
@@ -196,10 +195,11 @@ bool Cascade::collect(uint32_t m, const Limits& limits) {
   }
   if (advances_.empty()) return false;
   // The weights are read in any case: a few rows more cost no bytes.
+  const uint32_t cheap = model_.backend().cheap_rows();
   for (Climb& c : climbs_) {
-    if (rows >= kRideRows) break;
+    if (rows >= cheap) break;
     if (c.passing || !c.going() || c.waiting(m) == 0) continue;
-    take(c, c.sequence().frontiers[m] + std::min(c.waiting(m), kRideRows - rows));
+    take(c, c.sequence().frontiers[m] + std::min(c.waiting(m), cheap - rows));
   }
   return true;
 }

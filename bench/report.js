@@ -9,6 +9,7 @@ import {
   operations,
   peer,
   rowsAtOnce,
+  sequences,
   shares,
   threads,
   trained,
@@ -51,6 +52,7 @@ const body = [
   trained(twin),
   shares(decodes),
   latencies(decodes),
+  sequences(decodes),
   threads(decodes),
   operations(kernels),
   folded(

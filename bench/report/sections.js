@@ -221,6 +221,67 @@ export function latencies(decodes) {
 }
 
 /** @param {any[]} decodes */
+export function sequences(decodes) {
+  const batches = decodes.filter((d) => d.batch !== undefined);
+  const newcomers = decodes.filter((d) => d.newcomer?.timeline !== undefined);
+  if (batches.length + newcomers.length === 0) return "";
+  const together = batches.map(({ shape, threads, batch }) =>
+    figure(
+      `All sequences together against one, ${shape}, ${threadsOf(threads)}`,
+      lines({
+        labels: batch.map((b) => String(b.sequences)),
+        series: [
+          { name: "N-vium", values: batch.map((b) => b.againstOne) },
+          { name: "dense twin", values: batch.map((b) => b.twinAgainstOne) },
+        ],
+        x: "sequences",
+        y: "times the tokens/s of one",
+      }),
+    ),
+  );
+  const arriving = newcomers.map(({ shape, threads, newcomer: { timeline, prompt } }) => {
+    const before = timeline.filter(([at]) => at < 0).length;
+    return figure(
+      `One of seven as a prompt of ${prompt} arrives, ${shape}, ${threadsOf(threads)}`,
+      lines({
+        labels: timeline.map((_, i) => ((i - before) % 10 === 0 ? String(i - before) : "")),
+        series: [{ name: "time between tokens", values: timeline.map(([, gap]) => ms(gap)) }],
+        x: "tokens, counted from the arrival",
+        y: "ms",
+      }),
+    );
+  });
+  return section(
+    "Many sequences",
+    "Sequences decode together, a step of each in one pass over the weights. A long prompt is taken in pieces beside their steps.",
+    [
+      charts([...together, ...arriving]),
+      table(
+        ["", "sequences", "tokens/s", "against the twin's as many", "roof by bytes", "of the roof"],
+        batches.flatMap(({ shape, threads, batch }) =>
+          batch.map((b) => [
+            `${shape}, ${threadsOf(threads)}`,
+            b.sequences,
+            b.tokensPerSecond,
+            `× ${b.againstTwin.toFixed(2)}`,
+            `× ${b.roof.toFixed(2)}`,
+            b.ofRoof,
+          ]),
+        ),
+      ),
+      table(
+        ["a prompt arrives", "time between the others' tokens", "time to its first token"],
+        newcomers.map(({ shape, threads, newcomer: n }) => [
+          `${shape}, ${threadsOf(threads)}, ${n.prompt} tokens`,
+          `× ${n.besideRatio.toFixed(2)}`,
+          `× ${n.firstRatio.toFixed(2)} of what it is alone`,
+        ]),
+      ),
+    ],
+  );
+}
+
+/** @param {any[]} decodes */
 export function threads(decodes) {
   const rows = decodes.flatMap((d) =>
     (d.twoThreads?.shapes ?? []).map((r) => [

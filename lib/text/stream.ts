@@ -14,12 +14,12 @@ export interface Vocabulary {
   readonly decoder: () => PieceDecoder;
 }
 
-export interface DecodeOptions {
+export interface TextDecodeOptions {
   /** Leave out special tokens such as `</s>`. Default: false. */
   readonly skipSpecialTokens?: boolean;
 }
 
-export interface TextStreamOptions extends DecodeOptions {
+export interface TextStreamOptions extends TextDecodeOptions {
   /**
    * Tokens that come before the first one pushed, usually the prompt. Their text is not given out, but what follows
    * is decoded as their continuation: some tokenizers drop the space in front of a text's first word.

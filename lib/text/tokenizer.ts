@@ -8,7 +8,7 @@ import { type HostedEncoder, hostEncoder } from "./host.js";
 import { directoryOf, readSettings, type TokenizerSettings } from "./settings.js";
 import {
   createTextStream,
-  type DecodeOptions,
+  type TextDecodeOptions,
   type TextStream,
   type TextStreamOptions,
 } from "./stream.js";
@@ -48,7 +48,7 @@ export interface Tokenizer {
    */
   encode(text: string, options?: EncodeOptions): Promise<number[]>;
   /** Tokens to text. Bytes that are not UTF-8 read as U+FFFD. */
-  decode(tokens: Iterable<number>, options?: DecodeOptions): string;
+  decode(tokens: Iterable<number>, options?: TextDecodeOptions): string;
   /** Tokens to text as they come. */
   stream(options?: TextStreamOptions): TextStream;
 }

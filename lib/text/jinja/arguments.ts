@@ -37,6 +37,13 @@ export function callable<P extends Parameters>(
   return { kind: "callable", name, call: (args) => body(bind(name, args, parameters)) };
 }
 
+/** Puts down a filter under one or more names, with the parameters it has besides the value. */
+export type Define = <P extends Parameters>(
+  names: string,
+  parameters: P,
+  body: (value: Value, args: Readonly<Record<keyof P, Value>>) => Value,
+) => void;
+
 /** A call with positional arguments only. */
 export const positionally = (...positional: Value[]): Arguments => ({
   positional,

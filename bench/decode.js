@@ -1,6 +1,6 @@
 // Decoding, through the public API and without Node: see README.md.
 //
-//   node bench/decode.js [--shape M] [--threads 2] [--prompts 4] [--tokens 128] [--rounds 6] [--only twin,latency]
+//   node bench/decode.js [--shape M] [--threads 2] [--prompts 4] [--tokens 128] [--rounds 6] [--dtypes bf16,int8,int4] [--only twin,latency]
 import { availableParallelism } from "node:os";
 import { parseArgs } from "node:util";
 import { batch } from "./decode/batch.js";
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     prompts: { type: "string", default: "4" },
     tokens: { type: "string", default: "128" },
     rounds: { type: "string", default: "6" },
+    dtypes: { type: "string", default: "bf16,int8,int4" },
     only: { type: "string" },
   },
 });
@@ -43,7 +44,11 @@ function native() {
   buildNative();
   const counts = threads > 1 ? [1, threads] : [1];
   return [`${shape}-dense`, shape].flatMap((name) =>
-    counts.map((n) => runNative("decode", [name, n, rounds * 2])),
+    values.dtypes
+      .split(",")
+      .flatMap((dtype) =>
+        counts.map((n) => runNative("decode", [name, n, rounds * 2, "--dtype", dtype])),
+      ),
   );
 }
 

@@ -1,6 +1,6 @@
 // The same dense model through llama.cpp, in turns with nvium: see README.md.
 //
-//   node bench/peer.js [--shape M] [--threads 1,2] [--rounds 8]
+//   node bench/peer.js [--shape M] [--dtypes bf16,int8,int4] [--threads 1,2] [--rounds 8]
 import { execFileSync, fork } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync } from "node:fs";
@@ -24,6 +24,7 @@ const { values } = parseArgs({
   options: {
     shape: { type: "string", default: "M" },
     threads: { type: "string", default: availableParallelism() > 1 ? "1,2" : "1" },
+    dtypes: { type: "string", default: "bf16,int8,int4" },
     rounds: { type: "string", default: "8" },
   },
 });
@@ -43,11 +44,17 @@ install(PEER, "node-llama-cpp", {
 mkdirSync(CACHE, { recursive: true });
 const shim = join(CACHE, "pinshim.so");
 execFileSync("gcc", ["-O2", "-shared", "-fPIC", join(PEER, "pinshim.c"), "-o", shim, "-ldl"]);
-const model = gguf(shape);
+/** What each of our types is called there: Q8_0 and Q4_0 share a scale among 32 weights. */
+const PEER_TYPES = { bf16: "bf16", int8: "q8_0", int4: "q4_0" };
 const directory = checkpoint(shape);
 
 const results = [];
-for (const threads of values.threads.split(",").map(Number)) results.push(await contest(threads));
+for (const dtype of values.dtypes.split(",")) {
+  const model = gguf(shape, PEER_TYPES[dtype]);
+  for (const threads of values.threads.split(",").map(Number)) {
+    results.push(await contest(dtype, model, threads));
+  }
+}
 save(`peer-${values.shape}`, {
   shape,
   peer: `node-llama-cpp ${VERSION}`,
@@ -81,9 +88,13 @@ async function start(name, script, args, environment = {}) {
   };
 }
 
-async function contest(threads) {
+async function contest(dtype, model, threads) {
   const contestants = [
-    await start("nvium", "nvium.js", [directory, String(threads)]),
+    await start("nvium", "nvium.js", [
+      directory,
+      String(threads),
+      dtype === "bf16" ? "stored" : dtype,
+    ]),
     await start("llama.cpp", "llama.js", [model, String(threads)]),
   ];
   // One thread has nothing to place.
@@ -135,7 +146,7 @@ async function contest(threads) {
     };
   });
   table(
-    `${shape}, BF16, ${threads} threads, ${rounds} rounds`,
+    `${shape}, ${dtype} and ${PEER_TYPES[dtype]}, ${threads} threads, ${rounds} rounds`,
     [
       "",
       "tokens/s",
@@ -153,5 +164,5 @@ async function contest(threads) {
       ...s.rows.slice(1).map((row) => row.ratio),
     ]),
   );
-  return { threads, rounds, contestants: summary };
+  return { dtype, threads, rounds, contestants: summary };
 }

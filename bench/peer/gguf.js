@@ -1,4 +1,4 @@
-/** GGUF for llama.cpp: a dense Llama of a shape, generated weights in BF16, a vocabulary of fillers. */
+/** GGUF for llama.cpp: a dense Llama of a shape, generated weights, a vocabulary of fillers. */
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { CACHE } from "../lib/paths.js";
@@ -13,26 +13,30 @@ const BOOL = 7;
 const STRING = 8;
 const ARRAY = 9;
 /** Types of tensors. */
-const GGML = { f32: 0, bf16: 30 };
-const FILE_IS_BF16 = 32;
+const GGML = { f32: 0, q4_0: 2, q8_0: 8, bf16: 30 };
+/** The type a file says it is of. */
+const FILES = { q4_0: 2, q8_0: 7, bf16: 32 };
+/** Bytes of 32 weights. */
+const BLOCK_BYTES = { q4_0: 18, q8_0: 34, bf16: 64 };
 
-/** Writes the file unless it is there, and gives its path. @param {string} name of a dense shape */
-export function gguf(name) {
-  const path = join(CACHE, `${name}-v1.gguf`);
+/** Writes the file unless it is there, and gives its path. @param {string} name of a dense shape @param {"bf16" | "q8_0" | "q4_0"} type of its matrices */
+export function gguf(name, type) {
+  const path = join(CACHE, `${name}-${type}-v1.gguf`);
   if (existsSync(path)) return path;
   mkdirSync(CACHE, { recursive: true });
   const model = shape(name);
-  const tensors = tensorsOf(model);
+  const tensors = tensorsOf(model, type);
   const file = openSync(`${path}.part`, "w");
   let position = 0;
   const put = (buffer) => {
     position += writeSync(file, buffer);
   };
   try {
-    put(header(tensors, metadata(model)));
+    put(header(tensors, metadata(model, type)));
     put(Buffer.alloc(padding(position)));
     for (const [i, { rows, cols, type }] of tensors.entries()) {
       if (type === "bf16") writeMatrix(file, rows, cols, i);
+      else if (type !== "f32") writeBlocks(file, rows, cols, i, type);
       else writeSync(file, new Uint8Array(new Float32Array(cols).fill(1).buffer));
       writeSync(file, Buffer.alloc(padding(bytes(tensors[i]))));
     }
@@ -43,13 +47,35 @@ export function gguf(name) {
   return path;
 }
 
-const bytes = ({ rows, cols, type }) => rows * cols * (type === "bf16" ? 2 : 4);
+const bytes = ({ rows, cols, type }) =>
+  type === "f32" ? rows * cols * 4 : (rows * cols * BLOCK_BYTES[type]) / 32;
 const padding = (size) => (ALIGNMENT - (size % ALIGNMENT)) % ALIGNMENT;
 
-function tensorsOf({ layers, hidden: d, ffn, heads, headDim, vocab }) {
+/** Blocks of 32 integers with an f16 scale, of 0.05 / 128 or 0.05 / 8: speed does not depend on them. */
+function writeBlocks(file, rows, cols, salt, type) {
+  const size = BLOCK_BYTES[type];
+  const row = new Uint8Array((cols / 32) * size);
+  let state = salt + 1;
+  const perChunk = Math.max(1, Math.floor((1 << 22) / row.length));
+  const chunk = new Uint8Array(perChunk * row.length);
+  for (let i = 0; i < chunk.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    chunk[i] = state >>> 24;
+  }
+  const scale = type === "q8_0" ? 0x0e66 : 0x1e66;
+  for (let i = 0; i < chunk.length; i += size) {
+    chunk[i] = scale & 255;
+    chunk[i + 1] = scale >> 8;
+  }
+  for (let first = 0; first < rows; first += perChunk) {
+    writeSync(file, chunk, 0, Math.min(perChunk, rows - first) * row.length);
+  }
+}
+
+function tensorsOf({ layers, hidden: d, ffn, heads, headDim, vocab }, type) {
   const width = heads * headDim;
   const norm = (name) => ({ name, rows: 1, cols: d, type: "f32" });
-  const matrix = (name, rows, cols) => ({ name, rows, cols, type: "bf16" });
+  const matrix = (name, rows, cols) => ({ name, rows, cols, type });
   const layer = (i) => {
     const at = `blk.${i}`;
     return [
@@ -70,7 +96,7 @@ function tensorsOf({ layers, hidden: d, ffn, heads, headDim, vocab }) {
   ];
 }
 
-function metadata({ layers, hidden, ffn, heads, headDim, vocab }) {
+function metadata({ layers, hidden, ffn, heads, headDim, vocab }, type) {
   const bytePieces = Array.from({ length: 256 }, (_, b) => {
     return `<0x${b.toString(16).toUpperCase().padStart(2, "0")}>`;
   });
@@ -82,7 +108,7 @@ function metadata({ layers, hidden, ffn, heads, headDim, vocab }) {
     ["general.architecture", STRING, "llama"],
     ["general.name", STRING, "generated"],
     ["general.alignment", U32, ALIGNMENT],
-    ["general.file_type", U32, FILE_IS_BF16],
+    ["general.file_type", U32, FILES[type]],
     ["llama.context_length", U32, 4096],
     ["llama.embedding_length", U32, hidden],
     ["llama.block_count", U32, layers],
@@ -135,7 +161,7 @@ function header(tensors, entries) {
   for (const tensor of tensors) {
     const { name, rows, cols, type } = tensor;
     // The contiguous dimension comes first.
-    const shape = type === "bf16" ? [u32(2), u64(cols), u64(rows)] : [u32(1), u64(cols)];
+    const shape = type === "f32" ? [u32(1), u64(cols)] : [u32(2), u64(cols), u64(rows)];
     parts.push(string(name), ...shape, u32(GGML[type]), u64(offset));
     offset += bytes(tensor) + padding(bytes(tensor));
   }

@@ -1,11 +1,12 @@
-/** The contestant: nvium through its public API. Arguments: directory, threads. */
+/** The contestant: nvium through its public API. Arguments: directory, threads, type of the matrices. */
 import { loadModel } from "../../dist/index.js";
 import { CONTEXT, MOST, seconds, serve, token } from "./contestant.js";
 
-const [directory, threads] = process.argv.slice(2);
+const [directory, threads, dtype] = process.argv.slice(2);
 const model = await loadModel(directory, {
   device: "cpu",
   threads: Number(threads),
+  dtype,
   prefixShare: 0,
 });
 const session = model.createSession({ seed: 1, maxTokens: MOST });

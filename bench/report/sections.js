@@ -12,9 +12,9 @@ export function rowsAtOnce(peers, decodes) {
   const of = (contestants) => contestants.flatMap((c) => c.rows.map((r) => r.ratio));
   const most = Math.max(0, ...peers.flatMap((p) => p.results.flatMap((r) => of(r.contestants))));
   const figures = peers.flatMap((peer) =>
-    peer.results.map(({ threads, contestants }) =>
+    peer.results.map(({ dtype, threads, contestants }) =>
       figure(
-        `${peer.shape}, BF16, ${threadsOf(threads)}`,
+        `${peer.shape}, ${dtype}, ${threadsOf(threads)}`,
         lines({
           labels: ROWS.map(String),
           series: contestants.map((c) => ({ name: c.name, values: c.rows.map((r) => r.ratio) })),
@@ -36,7 +36,7 @@ export function rowsAtOnce(peers, decodes) {
         table(
           ["", ...(native[0]?.passes ?? []).map((p) => `t(${p.rows})/t(1)`)],
           native.map((n) => [
-            `${n.shape}, ${threadsOf(n.threads)}`,
+            `${n.shape}, ${n.dtype}, ${threadsOf(n.threads)}`,
             ...n.passes.map((p) => p.ratio),
           ]),
         ),
@@ -48,9 +48,9 @@ export function rowsAtOnce(peers, decodes) {
 /** @param {any[]} peers */
 export function peer(peers) {
   const rows = peers.flatMap((p) =>
-    p.results.flatMap(({ threads, contestants }) =>
+    p.results.flatMap(({ dtype, threads, contestants }) =>
       contestants.map((c) => [
-        `${p.shape}, ${threadsOf(threads)}, ${c.name}`,
+        `${p.shape}, ${dtype}, ${threadsOf(threads)}, ${c.name}`,
         c.tokensPerSecond,
         c.name === "nvium" ? "" : `× ${c.decodeRatio.toFixed(2)}`,
         c.promptTokensPerSecond,
@@ -60,7 +60,7 @@ export function peer(peers) {
   );
   return section(
     "Beside llama.cpp",
-    `The same dense shape and type, turn by turn in one run (${peers[0]?.peer ?? ""}). "Placed": its threads kept to processors of their own, as nvium does by itself.`,
+    `The same dense shape; BF16 beside BF16, int8 beside Q8_0, int4 beside Q4_0, turn by turn in one run (${peers[0]?.peer ?? ""}). "Placed": its threads kept to processors of their own, as nvium does by itself.`,
     [table(["", "tokens/s", "nvium", "prompt, tokens/s", "nvium"], rows)],
   );
 }
@@ -76,7 +76,7 @@ export function bandwidth(decodes) {
           figure(
             "One step of one row",
             bars({
-              labels: native.map((n) => `${n.shape}\n${threadsOf(n.threads)}`),
+              labels: native.map((n) => `${n.shape}, ${n.dtype}\n${threadsOf(n.threads)}`),
               series: [{ name: "share of the probe", values: native.map((n) => n.stepShare) }],
               x: "",
               y: "weights read / probe",
@@ -306,7 +306,7 @@ export function operations(kernels) {
     const ks = [...new Set(run.operations.map((o) => o.rows))];
     const of = (name, k) => run.operations.find((o) => o.name === name && o.rows === k);
     return folded(
-      `${run.shape}, ${threadsOf(run.threads)}, ${run.instructionSet}: probe ${(run.probe / 1e9).toFixed(1)} GB/s`,
+      `${run.shape}, ${run.dtype}, ${threadsOf(run.threads)}, ${run.instructionSet}: probe ${(run.probe / 1e9).toFixed(1)} GB/s`,
       table(
         ["share of the probe (µs)", ...ks.map((k) => `k = ${k}`)],
         names.map((name) => [

@@ -19,7 +19,10 @@ const runs = [];
 for (const shape of values.shapes.split(",")) {
   for (const threads of values.threads.split(",")) {
     for (const dtype of values.dtypes.split(",")) {
-      runs.push(runNative("kernels", [shape, threads, values.rounds, "--dtype", dtype]));
+      // Integers for keys and values beside those for matrices.
+      const cache = dtype === "int8" ? "int8" : "bf16";
+      const types = ["--dtype", dtype, "--cache-type", cache];
+      runs.push(runNative("kernels", [shape, threads, values.rounds, ...types]));
     }
   }
 }

@@ -24,7 +24,7 @@ import { type GenerateOptions, generate, type Prompt } from "./generate.js";
 import { type GenerateManyOptions, generateMany, type ManyResult } from "./generate-many.js";
 import type { Generation } from "./generation.js";
 import type { Many } from "./many.js";
-import { type NativeMemory, type NativeModel, native, typed } from "./native.js";
+import { type CacheType, type NativeMemory, type NativeModel, native, typed } from "./native.js";
 import { createScheduler } from "./scheduler.js";
 import { openSession, type Session, type SessionOptions } from "./session.js";
 import type { ChatMessage, ChatOptions } from "./text/chat.js";
@@ -52,6 +52,12 @@ export interface LoadOptions extends TextOptions {
    * one: `nvium compare` tells how near. They run on the CPU. Default "stored".
    */
   readonly dtype?: "stored" | "int8" | "int4";
+  /**
+   * What keys and values are kept as. "int8" keeps a number for each element and one for each position and head, half
+   * the bytes of bf16. That is another model, near this one: `nvium compare` tells how near. It runs on the CPU.
+   * Default "stored": bf16 where the key projections are, else f32.
+   */
+  readonly cacheType?: "stored" | "int8";
   /**
    * Bytes that keys, values and deferred rows of all sequences may take. Who finds none left waits; where nobody can go on,
    * blocks of idle sessions and then of the youngest request are taken, and computed again later. Default: half of the
@@ -95,6 +101,8 @@ export interface ModelInfo {
   readonly parameters: number;
   /** The type of most weights, as the model holds them. */
   readonly dtype: DType;
+  /** What keys and values are kept as. */
+  readonly cacheType: CacheType;
   readonly device: "cpu" | "cuda";
   /** Why this device. */
   readonly deviceReason: string;
@@ -118,7 +126,7 @@ export class Model implements AsyncDisposable {
   /** @internal */
   constructor(
     checkpoint: Checkpoint,
-    dtype: DType,
+    { dtype, cacheType }: Pick<ModelInfo, "dtype" | "cacheType">,
     nativeModel: NativeModel,
     text: CheckpointText,
     { limit, prefixLimit }: BlockMemoryOptions,
@@ -137,6 +145,7 @@ export class Model implements AsyncDisposable {
       contextLength: plan.contextLength,
       parameters: checkpoint.parameters,
       dtype,
+      cacheType,
       device: nativeModel.device,
       deviceReason: nativeModel.deviceReason,
       instructionSet: nativeModel.instructionSet,
@@ -270,6 +279,7 @@ const LOAD_OPTIONS: OptionNames<LoadOptions> = {
   placeThreads: true,
   instructionSet: true,
   dtype: true,
+  cacheType: true,
   cacheBytes: true,
   prefixShare: true,
   onProgress: true,
@@ -313,6 +323,7 @@ export async function loadModel(
     placeThreads = true,
     instructionSet = "",
     dtype = "stored",
+    cacheType = "stored",
     cacheBytes,
     prefixShare = 0.25,
     onProgress,
@@ -328,6 +339,9 @@ export async function loadModel(
   }
   if (dtype !== "stored" && dtype !== "int8" && dtype !== "int4") {
     throw invalid("dtype", '"stored", "int8" or "int4"', dtype);
+  }
+  if (cacheType !== "stored" && cacheType !== "int8") {
+    throw invalid("cacheType", '"stored" or "int8"', cacheType);
   }
   if (cacheBytes !== undefined) integer("cacheBytes", cacheBytes, 1, Number.MAX_SAFE_INTEGER);
   if (typeof prefixShare !== "number" || !(prefixShare >= 0 && prefixShare <= 1)) {
@@ -347,10 +361,17 @@ export async function loadModel(
       { expected: dtype, actual: integers.type },
     );
   }
-  const held = dtype === "stored" ? checkpoint.dtype : dtype;
+  const held = {
+    dtype: dtype === "stored" ? checkpoint.dtype : dtype,
+    cacheType: cacheType === "stored" ? plan.cacheType : cacheType,
+  };
   const text = await loadText({ ...checkpoint, vocabSize: plan.vocabSize }, options, signal);
   const progress = new Float64Array(1);
-  const nativePlan = dtype === "stored" ? plan : { ...plan, matrices: dtype };
+  const nativePlan = {
+    ...plan,
+    ...(dtype !== "stored" && { matrices: dtype }),
+    cacheType: held.cacheType,
+  };
   try {
     const totalBytes = typed(() => native().storedBytes(nativePlan));
     return await abortable(signal, async (abort) => {

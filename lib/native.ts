@@ -138,9 +138,13 @@ export interface NativeEvaluateCall extends NativeCall {
 }
 
 /** A plan, and what the matrices of layers, adapters and heads are quantised to while they are read, if to anything. */
-export interface NativePlan extends ModelPlan {
+export interface NativePlan extends Omit<ModelPlan, "cacheType"> {
   readonly matrices?: "int8" | "int4";
+  readonly cacheType: CacheType;
 }
+
+/** What keys and values are kept as. */
+export type CacheType = "bf16" | "f32" | "int8";
 
 /** Bytes of a block of each pool. */
 export interface NativeBlockBytes {

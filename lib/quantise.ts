@@ -1,6 +1,6 @@
 /** Writing a checkpoint whose matrices are integers: it loads without the one it was made of (SPEC §4). */
 
-import { copyFile, type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { copyFile, cp, type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { readCheckpoint } from "./checkpoint/checkpoint.js";
 import { INTEGERS, plainName, scalesOf } from "./checkpoint/names.js";
@@ -20,13 +20,16 @@ export interface QuantiseOptions {
 /** Bytes of a tensor that are read and written at a time. */
 const SLAB = 1 << 22;
 
-/** Files beside the weights that a checkpoint may have and that are taken over as they are. */
+/** What a checkpoint may have beside its weights and that is taken over as it is. */
 const BESIDE = [
   "config.json",
   "generation_config.json",
   "tokenizer.json",
   "tokenizer_config.json",
+  "special_tokens_map.json",
+  "added_tokens.json",
   "chat_template.jinja",
+  "additional_chat_templates",
 ];
 
 const STORED = { bf16: "BF16", f16: "F16", f32: "F32" } as const;
@@ -70,8 +73,10 @@ export async function quantise(from: string, to: string, options: QuantiseOption
 async function copyBeside(checkpoint: Checkpoint, directory: string): Promise<void> {
   for (const name of BESIDE) {
     const source = join(checkpoint.directory, name);
-    await copyFile(source, join(directory, name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") throw error;
+    const target = join(directory, name);
+    await cp(source, target, { recursive: true }).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === "ENOENT") return;
+      throw new NviumError("ERR_NVIUM_IO", `${source}: ${cause.message}.`, { file: source }, cause);
     });
   }
   if (checkpoint.trainingFile === null) return;

@@ -17,14 +17,18 @@ namespace nvium {
 
 // How a matrix is packed, what an activation becomes beside it, and what keys and values are kept
 // as. (How a file stores a tensor is StoredType, plan.h.)
-enum class MatrixType : uint8_t { bf16, f16, f32, int8, int4 };
+// (`bytes` are integers that are multiplied as floats: keys and values.)
+enum class MatrixType : uint8_t { bf16, f16, f32, bytes, int8, int4 };
 enum class OperandType : uint8_t { bf16, f32, int8 };
-enum class CacheType : uint8_t { bf16, f32 };
+enum class CacheType : uint8_t { bf16, f32, int8 };
 
 constexpr bool holds_integers(MatrixType type) { return type >= MatrixType::int8; }
 
-// Of an element that is a float.
-constexpr size_t bytes_of(MatrixType type) { return type == MatrixType::f32 ? 4 : 2; }
+// Of an element, where there are no groups.
+constexpr size_t bytes_of(MatrixType type) {
+  if (type == MatrixType::bytes) return 1;
+  return type == MatrixType::f32 ? 4 : 2;
+}
 
 // bf16 rounds what it is multiplied with, integers are multiplied with integers.
 constexpr OperandType operand_of(MatrixType type) {
@@ -49,6 +53,7 @@ constexpr size_t tile_index(MatrixType type, uint32_t row, uint32_t k) {
 
 // Keys and values lie in tiles as a matrix of this type.
 constexpr MatrixType tiles_of(CacheType type) {
+  if (type == CacheType::int8) return MatrixType::bytes;
   return type == CacheType::bf16 ? MatrixType::bf16 : MatrixType::f32;
 }
 constexpr size_t bytes_of(CacheType type) { return bytes_of(tiles_of(type)); }
@@ -111,9 +116,10 @@ struct Projection {
   uint32_t width = 0;       // matrix->rows; for swiglu the width of gate
 };
 
-// The geometry of a KV block: [layer][kv head][key tiles | value tiles]. Keys are tiles with 64
-// positions as rows, values are tiles with head_dim as rows and positions as columns, so attention
-// is the same dot twice.
+// The geometry of a KV block: [layer][kv head][key tiles | value tiles | steps]. Keys are tiles
+// with 64 positions as rows, values are tiles with head_dim as rows and positions as columns, so
+// attention is the same dot twice. Steps are there for int8 only: what the integers of each key,
+// and of each value, are worth, as floats.
 struct CacheShape {
   uint32_t layers = 0;
   uint32_t heads = 0;
@@ -129,7 +135,10 @@ struct CacheShape {
   }
   constexpr uint32_t value_tiles() const { return ceil_div(head_dim, kTileRows); }
   constexpr size_t key_bytes() const { return kBlockPositions / kTileRows * key_tile_bytes(); }
-  constexpr size_t head_bytes() const { return key_bytes() + value_tiles() * value_tile_bytes(); }
+  constexpr size_t tile_bytes() const { return key_bytes() + value_tiles() * value_tile_bytes(); }
+  constexpr size_t head_bytes() const {
+    return tile_bytes() + (type == CacheType::int8 ? 2 * kBlockPositions * sizeof(float) : 0);
+  }
   constexpr size_t layer_bytes() const { return kv_heads * head_bytes(); }
   constexpr size_t block_bytes() const { return layers * layer_bytes(); }
   constexpr uint32_t query_width() const { return heads * head_dim; }

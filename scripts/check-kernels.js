@@ -39,7 +39,10 @@ const problems = [];
 const bounds = new Map();
 
 /** The enumerations of native/backend.h, in order. */
-const TYPES = { MatrixType: ["bf16", "f16", "f32"], CacheType: ["bf16", "f32"] };
+const TYPES = {
+  MatrixType: ["bf16", "f16", "f32", "bytes", "int8", "int4"],
+  CacheType: ["bf16", "f32", "int8"],
+};
 
 /** Reads a mangled kernel name: "project_kernel bf16, 16 rows". */
 function readable(mangled) {

@@ -14,23 +14,27 @@ import { difference, type KeysAndValues, keysAndValues } from "./support/kv.js";
 import { createLane, runLanes } from "./support/lanes.js";
 import { random } from "./support/random.js";
 
-const QUANTISED = ["demo, int8", "demo, int4", "quadrivium-gqa-f32, int8"] as const;
+const QUANTISED = [
+  "demo, int8",
+  "demo, int4, int8",
+  "quadrivium-gqa-f32, int8",
+  "trivium-sharded-f16, stored, int8",
+] as const;
 const CHECKPOINTS = [...FIXTURES, "demo", ...QUANTISED] as const;
 type Name = (typeof CHECKPOINTS)[number];
 
-/** A checkpoint's own name, and what its matrices are quantised to. */
+/** A checkpoint's own name, what its matrices are quantised to, and what keys and values are kept as. */
 function parts(name: Name) {
-  const [checkpoint = "", dtype = "stored"] = name.split(", ");
-  return { checkpoint, dtype } as {
+  const [checkpoint = "", dtype = "stored", cacheType = "stored"] = name.split(", ");
+  return { checkpoint, dtype, cacheType } as Required<Pick<LoadOptions, "dtype" | "cacheType">> & {
     checkpoint: (typeof FIXTURES)[number] | "demo";
-    dtype: "stored" | "int8" | "int4";
   };
 }
 
 function load(name: Name, options: LoadOptions): Promise<Model> {
-  const { checkpoint, dtype } = parts(name);
+  const { checkpoint, ...types } = parts(name);
   const directory = checkpoint === "demo" ? DEMO : fixture(checkpoint);
-  return loadModel(directory, { ...options, dtype, prefixShare: 0 });
+  return loadModel(directory, { ...options, ...types, prefixShare: 0 });
 }
 
 /** The longest input of the expected outputs. */

@@ -226,4 +226,6 @@ test("a device that cannot compute with integers is refused by name, or gives wa
     device: "cpu",
     deviceReason: "Matrices of integers run on the CPU only.",
   });
+  const cache = loadModel(DEMO, { device: "cuda", cacheType: "int8" });
+  await expect(cache).rejects.toMatchObject({ code: "ERR_NVIUM_UNSUPPORTED" });
 });

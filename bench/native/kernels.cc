@@ -1,7 +1,7 @@
 // Every operation of the backend by itself: how long it takes for k rows, and what share of the
 // memory's speed it reaches.
 //
-//   kernels [shape] [threads] [rounds] [--dtype int8] [--json file]
+//   kernels [shape] [threads] [rounds] [--dtype int8] [--cache-type int8] [--json file]
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -44,12 +44,14 @@ int main(int argc, char** argv) {
   const uint32_t threads = argc > 2 ? uint32_t(std::atoi(argv[2])) : 2;
   const int rounds = argc > 3 ? std::atoi(argv[3]) : 9;
   const std::string file = json_file(argc, argv);
+  const std::string cache_name = option(argc, argv, "--cache-type");
+  const CacheType cache = cache_name == "int8" ? CacheType::int8 : CacheType::bf16;
   const Held held = find_held(option(argc, argv, "--dtype"));
 
   cpu::CpuBackend backend({threads, true, ""});
   backend.enter([&] {
     Pool pool(backend);
-    Operations operations(backend, pool, *shape, held.type);
+    Operations operations(backend, pool, *shape, held.type, cache);
     const Probe probe(backend.team(), pool.data(), Pool::kBytes);
     std::vector<Cell> cells;
     for (const uint32_t rows : kRows) {
@@ -76,6 +78,7 @@ int main(int argc, char** argv) {
     json.begin()
         .add("shape", shape->name)
         .add("dtype", held.name)
+        .add("cacheType", cache == CacheType::int8 ? "int8" : "bf16")
         .add("threads", threads)
         .add("rounds", rounds)
         .add("instructionSet", backend.kernels().name)

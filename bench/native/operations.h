@@ -61,11 +61,11 @@ class Pool {
 // Inputs and outputs of `rows` rows at a shape, and the operations over them.
 class Operations {
  public:
-  static constexpr uint32_t kMostRows = 32, kMostContext = 1024, kExits = 4;
+  static constexpr uint32_t kMostRows = 32, kMostContext = 4096, kExits = 4;
   static constexpr uint32_t kBlocks = (kMostContext + kMostRows) / kBlockPositions + 1;
 
-  // `type` is that of the matrices of layers and heads.
-  Operations(Backend& backend, Pool& pool, const Shape& shape, MatrixType type)
+  // `type` is that of the matrices of layers and heads, `cache` that of keys and values.
+  Operations(Backend& backend, Pool& pool, const Shape& shape, MatrixType type, CacheType cache)
       : backend_(backend),
         pool_(pool),
         shape_(shape),
@@ -76,6 +76,7 @@ class Operations {
         output_(backend, size_t(kMostRows) * std::max(shape.vocab, widest()) * 4),
         inner_(backend, size_t(kMostRows) * shape.hidden * 4),
         outer_(backend, size_t(kMostRows) * shape.hidden * 4) {
+    cache_.type = cache;
     make_cache();
   }
 
@@ -90,7 +91,7 @@ class Operations {
         project("down", rows, {.residual = residual_.floats(), .width = d}, d, shape_.ffn),
         draw(rows),
     };
-    for (const uint32_t context : {128u, 512u, 1024u}) list.push_back(attend(rows, context));
+    for (const uint32_t context : {128u, 512u, 1024u, 4096u}) list.push_back(attend(rows, context));
     list.push_back(route(rows));
     list.push_back(embed(rows));
     list.push_back(mix(rows));
@@ -146,7 +147,6 @@ class Operations {
   void make_cache() {
     cache_.heads = cache_.kv_heads = shape_.heads;
     cache_.head_dim = shape_.head_dim;
-    cache_.type = CacheType::bf16;
     cache_.layers = uint32_t(Pool::kBytes / (kBlocks * cache_.layer_bytes())) + 1;
     keys_ = Buffer(backend_, kBlocks * cache_.block_bytes());
     for (size_t at = 0; at < keys_.bytes(); at += Pool::kBytes) {
@@ -166,7 +166,7 @@ class Operations {
   }
 
   Operation attend(uint32_t rows, uint32_t context) {
-    const double bytes = 2.0 * (context + rows) * shape_.heads * shape_.head_dim * 2;
+    const double bytes = double(cache_.layer_bytes()) * (context + rows) / kBlockPositions;
     return {"attend " + std::to_string(context), bytes, true, [=, this] {
               if (++layer_ == cache_.layers) {
                 layer_ = 0;

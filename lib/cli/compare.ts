@@ -13,7 +13,10 @@ divergence of the mixtures, the perplexity of both, and for each exit how many
 tokens leave there and how often the likeliest token is the same.
 
 Options:
-      --dtype <int8|int4>     what to quantise to (default: int8)
+      --dtype <stored|int8|int4>   what to quantise matrices to (default: int8,
+                              but stored with --cache-type)
+      --cache-type <stored|int8>   what to keep keys and values as
+                              (default: stored)
       --with <dir>            compare with this checkpoint instead
   -f, --file <path>           the text (default: texts the stored model writes)
       --window <n>            tokens of a piece of the text (default: 256)
@@ -23,11 +26,13 @@ Options:
   -h, --help                  show this
 `;
 
-const DTYPES = ["int8", "int4"] as const;
+const DTYPES = ["stored", "int8", "int4"] as const;
+const CACHE_TYPES = ["stored", "int8"] as const;
 
 interface Settings {
   readonly directory: string;
   readonly dtype: (typeof DTYPES)[number];
+  readonly cacheType: (typeof CACHE_TYPES)[number];
   readonly other: string | undefined;
   readonly file: string | undefined;
   readonly window: number;
@@ -43,14 +48,15 @@ export async function compare(args: readonly string[], context: Context): Promis
     context.stdout.write(compareHelp);
     return;
   }
-  const { directory, dtype, other, threads } = settings;
+  const { directory, dtype, cacheType, other, threads } = settings;
+  const name = other ?? (cacheType === "stored" ? dtype : `${dtype}, ${cacheType} cache`);
   const { signal, stderr } = context;
   const load = { device: "cpu", signal, ...(threads !== undefined && { threads }) } as const;
   const stored = await context.loadModel(directory, load);
   try {
     const quantised = await (other === undefined
-      ? context.loadModel(directory, { ...load, dtype })
-      : context.loadModel(other, load));
+      ? context.loadModel(directory, { ...load, dtype, cacheType })
+      : context.loadModel(other, { ...load, cacheType }));
     try {
       const texts = await findTexts(stored, settings, signal);
       const total = texts.reduce((sum, text) => sum + text.length - 1, 0);
@@ -63,8 +69,8 @@ export async function compare(args: readonly string[], context: Context): Promis
         line.clear();
         context.stdout.write(
           settings.json
-            ? `${JSON.stringify({ model: directory, with: other ?? dtype, ...difference })}\n`
-            : formatDifference(difference, printable(basename(other ?? dtype))),
+            ? `${JSON.stringify({ model: directory, with: name, ...difference })}\n`
+            : formatDifference(difference, printable(basename(name))),
         );
       } finally {
         line.clear();
@@ -87,9 +93,12 @@ function parseCompare(args: readonly string[]): Settings | null {
   if (values.dtype !== undefined && values.with !== undefined) {
     throw new UsageError("--dtype and --with exclude each other");
   }
+  const cacheType = oneOf("cache-type", values["cache-type"] ?? "stored", CACHE_TYPES);
+  const dtype = values.dtype ?? (cacheType === "stored" ? "int8" : "stored");
   return {
     directory: resolve(directory),
-    dtype: values.dtype === undefined ? "int8" : oneOf("dtype", values.dtype, DTYPES),
+    dtype: oneOf("dtype", dtype, DTYPES),
+    cacheType,
     other: values.with === undefined ? undefined : resolve(values.with),
     file: values.file,
     window: wholeNumber("window", values.window ?? "256", 2),
@@ -106,6 +115,7 @@ function parse(args: readonly string[]) {
       allowPositionals: true,
       options: {
         dtype: { type: "string" },
+        "cache-type": { type: "string" },
         with: { type: "string" },
         file: { type: "string", short: "f" },
         window: { type: "string" },

@@ -132,7 +132,8 @@ std::shared_ptr<Engine> ModelObject::engine() {
 namespace {
 
 std::string only_cpu(const Plan& plan) {
-  return has_integers(plan) ? "Matrices of integers run on the CPU only." : "";
+  if (has_integers(plan)) return "Matrices of integers run on the CPU only.";
+  return plan.cache == CacheType::int8 ? "Keys and values of int8 run on the CPU only." : "";
 }
 
 }  // namespace

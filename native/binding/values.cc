@@ -60,7 +60,8 @@ CacheType cache_type(const Napi::Object& plan) {
   const std::string type = string(plan, "cacheType");
   if (type == "bf16") return CacheType::bf16;
   if (type == "f32") return CacheType::f32;
-  wrong("cacheType", "bf16 or f32");
+  if (type == "int8") return CacheType::int8;
+  wrong("cacheType", "bf16, f32 or int8");
 }
 
 numerics::RotaryScaling scaling(const Napi::Object& rotary) {

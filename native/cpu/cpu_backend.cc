@@ -35,6 +35,7 @@ void read_row(const Matrix& m, uint32_t row, float* output) {
     case MatrixType::f32:
       return read_row<float>(
           m, row, [](float x) { return x; }, output);
+    case MatrixType::bytes:
     case MatrixType::int8:
     case MatrixType::int4:
       break;  // a table of embeddings stays as it is stored
@@ -323,6 +324,10 @@ void CpuBackend::erase(const CacheShape& shape, const Span& span, uint32_t first
       for (uint32_t k = 0; k < shape.head_dim; k++) {
         clear(keys + slot / kTileRows * shape.key_tile_bytes(), slot % kTileRows, k);
         clear(values + k / kTileRows * shape.value_tile_bytes(), k % kTileRows, slot);
+      }
+      if (shape.type == CacheType::int8) {
+        float* steps = reinterpret_cast<float*>(keys + shape.tile_bytes());
+        steps[slot] = steps[kBlockPositions + slot] = 0;
       }
     }
   }

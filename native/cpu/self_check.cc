@@ -83,7 +83,7 @@ class Results {
     projection(MatrixType::f32, Activation::swiglu);
     projection(MatrixType::int8, Activation::none);
     projection(MatrixType::int4, Activation::swiglu);
-    for (const CacheType type : {CacheType::bf16, CacheType::f32}) attention(type);
+    for (const CacheType type : {CacheType::bf16, CacheType::f32, CacheType::int8}) attention(type);
     draws();
     mixture();
   }

@@ -11,6 +11,7 @@ export const info: ModelInfo = {
   contextLength: 1024,
   parameters: 4_479_366,
   dtype: "bf16",
+  cacheType: "bf16",
   device: "cpu",
   deviceReason: "no CUDA device",
   instructionSet: "portable",

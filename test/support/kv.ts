@@ -18,14 +18,16 @@ export interface KeysAndValues {
 /** Geometry of a block (native/backend.h, CacheShape). */
 function shapeOf(model: Model) {
   const { plan } = model.core;
-  const key = plan.tensors[plan.layerPlans[0]?.key ?? -1];
-  const bf16 = key?.type === "bf16";
-  const size = bf16 ? 2 : 4;
+  const { cacheType } = model.info;
+  const bf16 = cacheType === "bf16";
+  const size = { int8: 1, bf16: 2, f32: 4 }[cacheType];
   const even = (plan.headDim + 1) & ~1;
   const keyTile = even * TILE * size;
   const keyBytes = (POSITIONS / TILE) * keyTile;
   const valueTile = POSITIONS * TILE * size;
-  const headBytes = keyBytes + Math.ceil(plan.headDim / TILE) * valueTile;
+  const tileBytes = keyBytes + Math.ceil(plan.headDim / TILE) * valueTile;
+  // What the integers of keys, and of values, are worth: a float each.
+  const headBytes = tileBytes + (cacheType === "int8" ? 2 * POSITIONS * 4 : 0);
   const index = (row: number, k: number) =>
     bf16 ? ((k >> 1) * TILE + row) * 2 + (k & 1) : k * TILE + row;
   /** Byte offsets in one head of everything at slot 0 … 63. */
@@ -34,6 +36,9 @@ function shapeOf(model: Model) {
     for (let k = 0; k < plan.headDim; k++) {
       list.push(Math.floor(slot / TILE) * keyTile + index(slot % TILE, k) * size);
       list.push(keyBytes + Math.floor(k / TILE) * valueTile + index(k % TILE, slot) * size);
+    }
+    for (let i = tileBytes; i < headBytes; i += POSITIONS * 4) {
+      for (let byte = 0; byte < 4; byte++) list.push(i + slot * 4 + byte);
     }
     return list;
   });

@@ -2,6 +2,7 @@
 // heads of a group share each block read.
 #pragma once
 
+#include "../../numerics/integers.h"
 #include "../../numerics/rotary.h"
 #include "../../numerics/sums.h"
 #include "../../numerics/types.h"
@@ -13,16 +14,31 @@
 namespace nvium::cpu {
 namespace {
 
+// What a row becomes integers by, of any length.
+inline numerics::Steps steps_of_row(const float* row, uint32_t count) {
+  uint32_t largest = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    const uint32_t m = numerics::magnitude(row[i]);
+    largest = m > largest ? m : largest;
+  }
+  return numerics::steps_of(largest);
+}
+
 // Writes `count` elements of a row of a tile, k = first … : a key at its slot. `count` is even, at
 // most 32.
 inline void store_row(CacheType type, std::byte* tile, uint32_t row, uint32_t first, uint32_t count,
-                      const float* values) {
+                      const float* values, const numerics::Steps& steps) {
   if (type == CacheType::bf16) {
     uint16_t rounded[kTileRows];
     for (uint32_t i = 0; i < count; i++) rounded[i] = numerics::bf16_from_float(values[i]);
     uint32_t* out = reinterpret_cast<uint32_t*>(tile) + size_t(first / 2) * kTileRows + row;
     for (uint32_t p = 0; p < count / 2; p++) {
       out[p * kTileRows] = uint32_t(rounded[2 * p]) | uint32_t(rounded[2 * p + 1]) << 16;
+    }
+  } else if (type == CacheType::int8) {
+    std::byte* out = tile + size_t(first) * kTileRows + row;
+    for (uint32_t i = 0; i < count; i++) {
+      out[i * kTileRows] = std::byte(numerics::activation_byte(values[i], steps));
     }
   } else {
     float* out = reinterpret_cast<float*>(tile) + size_t(first) * kTileRows + row;
@@ -32,10 +48,15 @@ inline void store_row(CacheType type, std::byte* tile, uint32_t row, uint32_t fi
 
 // Writes column k of a tile for its first `count` rows: a value at its slot.
 inline void store_column(CacheType type, std::byte* tile, uint32_t k, uint32_t count,
-                         const float* values) {
+                         const float* values, const numerics::Steps& steps) {
   if (type == CacheType::bf16) {
     uint16_t* out = reinterpret_cast<uint16_t*>(tile) + tile_index(type, 0, k);
     for (uint32_t n = 0; n < count; n++) out[2 * n] = numerics::bf16_from_float(values[n]);
+  } else if (type == CacheType::int8) {
+    std::byte* out = tile + tile_index(type, 0, k);
+    for (uint32_t n = 0; n < count; n++) {
+      out[n] = std::byte(numerics::activation_byte(values[n], steps));
+    }
   } else {
     float* out = reinterpret_cast<float*>(tile) + tile_index(type, 0, k);
     for (uint32_t n = 0; n < count; n++) out[n] = values[n];
@@ -67,12 +88,20 @@ void append_head(const Attention& a, const Span& span, uint32_t kv_head) {
     std::byte* keys = span.blocks[position / kBlockPositions] + a.layer * shape.layer_bytes() +
                       kv_head * shape.head_bytes();
     std::byte* values = keys + shape.key_bytes();
+    numerics::Steps key_steps{}, value_steps{};
+    if (shape.type == CacheType::int8) {
+      key_steps = steps_of_row(key, dim);
+      value_steps = steps_of_row(value, dim);
+      float* steps = reinterpret_cast<float*>(keys + shape.tile_bytes());
+      steps[slot] = key_steps.step;
+      steps[kBlockPositions + slot] = value_steps.step;
+    }
     keys += slot / kTileRows * shape.key_tile_bytes();
     for (uint32_t first = 0; first < dim; first += kTileRows) {
       const uint32_t count = dim - first < kTileRows ? dim - first : kTileRows;
-      store_row(shape.type, keys, slot % kTileRows, first, count, key + first);
+      store_row(shape.type, keys, slot % kTileRows, first, count, key + first, key_steps);
       store_column(shape.type, values + first / kTileRows * shape.value_tile_bytes(), slot, count,
-                   value + first);
+                   value + first, value_steps);
     }
   }
 }
@@ -103,6 +132,7 @@ void attend_unit(const AttentionUnit& unit) {
   const size_t row_width = shape.qkv_width();
   const MatrixType tiles = tiles_of(shape.type);
   const OperandType operand = operand_of(tiles);
+  const bool integers = shape.type == CacheType::int8;
 
   std::byte* memory = unit.memory;
   const auto take = [&](size_t bytes) {
@@ -133,6 +163,7 @@ void attend_unit(const AttentionUnit& unit) {
     const std::byte* keys =
         unit.span->blocks[b] + a.layer * shape.layer_bytes() + unit.kv_head * shape.head_bytes();
     const std::byte* values = keys + shape.key_bytes();
+    const float* steps = reinterpret_cast<const float*>(keys + shape.tile_bytes());
     // What is read next, asked for now, since blocks lie apart: the same head's next block, or
     // after the last one the next head's first.
     const std::byte* next_keys =
@@ -157,10 +188,16 @@ void attend_unit(const AttentionUnit& unit) {
       float* w = weights[pair];
       if (reached[pair]) {
         const uint32_t upto = position - b * kBlockPositions + 1;
+        if (integers) {
+          for (uint32_t i = 0; i < kBlockPositions; i++) w[i] *= steps[i];
+        }
         block_weights(w, upto < kBlockPositions ? upto : kBlockPositions, scale, &maximum[pair],
                       &sum[pair]);
       } else {
         for (uint32_t i = 0; i < kBlockPositions; i++) w[i] = 0.0f;
+      }
+      if (integers) {
+        for (uint32_t i = 0; i < kBlockPositions; i++) w[i] *= steps[kBlockPositions + i];
       }
       store_operand(operand, probabilities, group, pair, kBlockPositions,
                     [=](size_t i) { return w[i]; });

@@ -25,6 +25,8 @@ inline void dot_tile(MatrixType type, const TileDot& t) {
       return dot_tile<MatrixType::f16>(t);
     case MatrixType::f32:
       return dot_tile<MatrixType::f32>(t);
+    case MatrixType::bytes:
+      return dot_tile<MatrixType::bytes>(t);
     case MatrixType::int8:
       return dot_integers<MatrixType::int8>(t);
     case MatrixType::int4:

@@ -22,6 +22,9 @@ inline void step(const std::byte* pair, uint32_t odd, float x, float* acc) {
     for (uint32_t n = 0; n < kTileRows; n++) {
       acc[n] = numerics::fma(numerics::f16_to_float(w[n]), x, acc[n]);
     }
+  } else if constexpr (type == MatrixType::bytes) {
+    const int8_t* w = reinterpret_cast<const int8_t*>(pair) + odd * kTileRows;
+    for (uint32_t n = 0; n < kTileRows; n++) acc[n] = numerics::fma(float(w[n]), x, acc[n]);
   } else {
     const uint32_t* w = reinterpret_cast<const uint32_t*>(pair);
     for (uint32_t n = 0; n < kTileRows; n++) {

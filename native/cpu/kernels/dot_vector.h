@@ -21,6 +21,8 @@ inline typename V::Float load_step(const std::byte* pair, uint32_t odd) {
     return odd ? V::high_halves(both) : V::low_halves(both);
   } else if constexpr (type == MatrixType::f16) {
     return V::widen(reinterpret_cast<const uint16_t*>(pair) + odd * kTileRows);
+  } else if constexpr (type == MatrixType::bytes) {
+    return V::widen(reinterpret_cast<const int8_t*>(pair) + odd * kTileRows);
   } else {
     return V::load(reinterpret_cast<const float*>(pair) + odd * kTileRows);
   }

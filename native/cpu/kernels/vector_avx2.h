@@ -32,6 +32,10 @@ struct Vector {
   static Float widen(const uint16_t* f16) {
     return _mm256_cvtph_ps(_mm_load_si128(reinterpret_cast<const __m128i*>(f16)));
   }
+  static Float widen(const int8_t* bytes) {
+    return _mm256_cvtepi32_ps(
+        _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(bytes))));
+  }
 
   static Float high_halves(const uint32_t* at) {
     return _mm256_castsi256_ps(_mm256_and_si256(pairs(at), _mm256_set1_epi32(int(0xffff0000))));

@@ -48,6 +48,12 @@ struct Vector {
 
   static Float fma(Float w, Float x, Float acc) { return _mm512_fmadd_ps(w, x, acc); }
 
+  static Float widen(const int8_t* bytes) {
+    return _mm512_maskz_cvtepi32_ps(
+        __mmask16(-1), _mm512_maskz_cvtepi8_epi32(
+                           __mmask16(-1), _mm_load_si128(reinterpret_cast<const __m128i*>(bytes))));
+  }
+
 #if defined(NVIUM_AVX512_BF16)
   // One instruction is the pair: odd element, then even.
   using Pairs = __m512bh;

@@ -31,6 +31,12 @@ struct Vector {
   static Float widen(const uint16_t* f16) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(f16)));
   }
+  static Float widen(const int8_t* bytes) {
+    int32_t four;
+    __builtin_memcpy(&four, bytes, 4);
+    const int16x8_t halves = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
+    return vcvtq_f32_s32(vmovl_s16(vget_low_s16(halves)));
+  }
 
   static Float high_halves(const uint32_t* at) {
     return vreinterpretq_f32_u32(vandq_u32(vld1q_u32(at), vdupq_n_u32(0xffff0000)));

@@ -160,11 +160,9 @@ std::vector<float> rotary_table(uint32_t positions, uint32_t head_dim,
   return table;
 }
 
-uint64_t attention(cpu::CpuBackend& backend) {
+uint64_t attention_over(cpu::CpuBackend& backend, std::initializer_list<CacheShape> shapes) {
   Digest digest;
-  for (const CacheShape& shape :
-       {CacheShape{2, 4, 2, 24, CacheType::f32}, CacheShape{1, 6, 3, 32, CacheType::bf16},
-        CacheShape{1, 9, 1, 64, CacheType::bf16}, CacheShape{1, 2, 2, 128, CacheType::f32}}) {
+  for (const CacheShape& shape : shapes) {
     const uint32_t length = 150, layer = shape.layers - 1;
     Buffer memory(backend, 3 * shape.block_bytes());
     backend.zero(memory.data(), memory.bytes());
@@ -181,6 +179,18 @@ uint64_t attention(cpu::CpuBackend& backend) {
     digest.add({memory.data(), memory.bytes()});
   }
   return digest.value();
+}
+
+uint64_t attention(cpu::CpuBackend& backend) {
+  return attention_over(
+      backend,
+      {CacheShape{2, 4, 2, 24, CacheType::f32}, CacheShape{1, 6, 3, 32, CacheType::bf16},
+       CacheShape{1, 9, 1, 64, CacheType::bf16}, CacheShape{1, 2, 2, 128, CacheType::f32}});
+}
+
+uint64_t attention_over_integers(cpu::CpuBackend& backend) {
+  return attention_over(backend, {CacheShape{2, 4, 2, 24, CacheType::int8},
+                                  CacheShape{1, 9, 1, 64, CacheType::int8}});
 }
 
 uint64_t draws(cpu::CpuBackend& backend) {
@@ -220,8 +230,11 @@ struct Operation {
 };
 
 const Operation kOperations[] = {
-    {"projection", projections, 0xf81256f5b9923841}, {"integers", integers, 0xc5af00e9866a450d},
-    {"attention", attention, 0xe6ee9b58714dba26},    {"draw", draws, 0x3f8ac6184686274c},
+    {"projection", projections, 0xf81256f5b9923841},
+    {"integers", integers, 0xc5af00e9866a450d},
+    {"attention", attention, 0xe6ee9b58714dba26},
+    {"int8 cache", attention_over_integers, 0x897583d45528ad75},
+    {"draw", draws, 0x3f8ac6184686274c},
     {"mixture", mixtures, 0x29a386918c59cc2b},
 };
 

@@ -383,6 +383,26 @@ struct PlainAttention {
   std::vector<std::vector<float>> keys,
       values;  // [position][kv_heads * head_dim], rounded as stored
 
+  std::vector<std::vector<float>> key_steps, value_steps;  // [position][kv_heads], of int8
+
+  // Keeps a position's rows of all kv heads: rounded, or integers and what they are worth.
+  void keep(std::vector<float> row, std::vector<std::vector<float>>& rows,
+            std::vector<std::vector<float>>& steps) const {
+    const uint32_t dim = shape.head_dim;
+    std::vector<float> worth;
+    for (uint32_t h = 0; h < shape.kv_heads; h++) {
+      float* x = &row[h * dim];
+      float largest = 0;
+      for (uint32_t i = 0; i < dim; i++) largest = std::max(largest, std::fabs(x[i]));
+      for (uint32_t i = 0; i < dim; i++) {
+        x[i] = shape.type == CacheType::int8 ? std::nearbyint(x[i] * (127 / largest)) : round(x[i]);
+      }
+      worth.push_back(largest / 127);
+    }
+    rows.push_back(std::move(row));
+    steps.push_back(std::move(worth));
+  }
+
   float round(float v) const {
     return shape.type == CacheType::bf16 ? numerics::round_to_bf16(v) : v;
   }
@@ -398,10 +418,10 @@ struct PlainAttention {
         p[i] = 0;
         if (b * 64 + i > position) continue;
         const float* key = &keys[b * 64 + i][kv * dim];
-        p[i] =
-            numerics::dot(
-                int(dim), [&](int k) { return key[k]; }, [&](int k) { return round(query[k]); }) *
-            scale;
+        p[i] = numerics::dot(
+            int(dim), [&](int k) { return key[k]; }, [&](int k) { return round(query[k]); });
+        if (shape.type == CacheType::int8) p[i] *= key_steps[b * 64 + i][kv];
+        p[i] *= scale;
         max = i == 0 ? p[0] : numerics::larger(max, p[i]);
       }
       for (uint32_t i = 0; i < 64; i++) {
@@ -409,6 +429,9 @@ struct PlainAttention {
       }
       const float sum = numerics::halving_tree<64>(slots);
       const numerics::Merge merge = numerics::merge_blocks(running_max, max);
+      for (uint32_t i = 0; shape.type == CacheType::int8 && i < 64 && b * 64 + i <= position; i++) {
+        p[i] *= value_steps[b * 64 + i][kv];
+      }
       for (uint32_t d = 0; d < dim; d++) {
         const float o = numerics::dot(
             64,
@@ -430,7 +453,8 @@ TEST(attention_is_the_definition_for_every_split_into_spans) {
   on_each_backend([](Backend& backend) {
     for (const CacheShape shape :
          {CacheShape{2, 4, 2, 24, CacheType::f32}, CacheShape{1, 6, 3, 32, CacheType::bf16},
-          CacheShape{1, 40, 1, 16, CacheType::bf16}, CacheShape{1, 2, 2, 128, CacheType::f32}}) {
+          CacheShape{1, 40, 1, 16, CacheType::bf16}, CacheShape{1, 2, 2, 128, CacheType::f32},
+          CacheShape{2, 4, 2, 24, CacheType::int8}, CacheShape{1, 8, 1, 64, CacheType::int8}}) {
       const uint32_t length = 150, layer = shape.layers - 1, half = shape.head_dim / 2;
       const std::vector<float> given = random_values(length * shape.qkv_width());
       std::vector<float> rotary(length * shape.head_dim);
@@ -456,10 +480,8 @@ TEST(attention_is_the_definition_for_every_split_into_spans) {
         }
         const float* keys = row + shape.query_width();
         const uint32_t width = shape.kv_heads * shape.head_dim;
-        plain.keys.emplace_back(keys, keys + width);
-        plain.values.emplace_back(keys + width, keys + 2 * width);
-        for (float& v : plain.keys.back()) v = plain.round(v);
-        for (float& v : plain.values.back()) v = plain.round(v);
+        plain.keep({keys, keys + width}, plain.keys, plain.key_steps);
+        plain.keep({keys + width, keys + 2 * width}, plain.values, plain.value_steps);
         for (uint32_t h = 0; h < shape.heads; h++) {
           const auto out = plain.row(p, row + h * shape.head_dim, h);
           std::copy(out.begin(), out.end(),
@@ -485,7 +507,7 @@ TEST(attention_is_the_definition_for_every_split_into_spans) {
 
 TEST(erasing_a_span_leaves_zeros_in_its_slots_and_nothing_else) {
   cpu::CpuBackend backend({1, true, ""});
-  for (const CacheType type : {CacheType::bf16, CacheType::f32}) {
+  for (const CacheType type : {CacheType::bf16, CacheType::f32, CacheType::int8}) {
     const CacheShape shape{3, 2, 2, 24, type};
     Buffer one(backend, 2 * shape.block_bytes()), other(backend, 2 * shape.block_bytes());
     std::vector<std::vector<std::byte*>> blocks(2);

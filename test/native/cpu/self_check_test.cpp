@@ -141,10 +141,10 @@ std::vector<Fault> faults() {
        FAULT(project, Wrong::activate<Activation::gelu>), FAULT(append, Wrong::append),
        FAULT(append, Wrong::append_without_rotating_queries),
        FAULT(attend, Wrong::attend<CacheType::f32>), FAULT(attend, Wrong::attend<CacheType::bf16>),
-       FAULT(draw, Wrong::draw), FAULT(draw, Wrong::draw_greedily),
-       FAULT(draw_kept, Wrong::draw_kept), FAULT(maximum, Wrong::maximum),
-       FAULT(fixed_sum, Wrong::fixed_sum), FAULT(mix, Wrong::mix), FAULT(finite, Wrong::finite),
-       FAULT(finite, Wrong::finite_never)});
+       FAULT(attend, Wrong::attend<CacheType::int8>), FAULT(draw, Wrong::draw),
+       FAULT(draw, Wrong::draw_greedily), FAULT(draw_kept, Wrong::draw_kept),
+       FAULT(maximum, Wrong::maximum), FAULT(fixed_sum, Wrong::fixed_sum), FAULT(mix, Wrong::mix),
+       FAULT(finite, Wrong::finite), FAULT(finite, Wrong::finite_never)});
   return all;
 }
 

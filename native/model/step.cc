@@ -12,6 +12,7 @@ constexpr uint32_t kUndecided = UINT32_MAX;
 
 // Tuning; no bit depends on these.
 constexpr uint32_t kDecodeRows = 32;  // more rows of one sequence that wait are taken in pieces
+constexpr uint32_t kPromptRows = 8;   // likewise rows of a prompt
 constexpr uint32_t kHeadRows = 64;    // rows of logits there is room for
 
 // A boundary is overdue when `max_pending` generated rows wait there as the step begins.
@@ -69,8 +70,17 @@ uint32_t Cascade::Climb::waiting(uint32_t m) const {
 bool Cascade::Climb::bulky(uint32_t m) const {
   const Sequence& s = sequence();
   const uint32_t rows = waiting(m);
-  return rows > kDecodeRows ||
-         (rows > 0 && s.generated_in(s.frontiers[m], s.frontiers[m] + rows) < rows);
+  if (rows == 0 || rows > kDecodeRows) return rows > 0;
+  return rows - s.generated_in(s.frontiers[m], s.frontiers[m] + rows) > kPromptRows;
+}
+
+uint32_t Cascade::Climb::stays_before() const {
+  const uint32_t segments = uint32_t(sequence().frontiers.size());
+  if (!going() || !undecided()) return segments;
+  if (!held) return bulky(depth()) ? depth() : segments;
+  uint32_t m = 0;
+  while (m <= overdue && waiting(m) == 0) m++;
+  return m <= overdue ? m : segments;
 }
 
 bool Cascade::Climb::arrives(uint32_t m) const { return undecided() && !held && depth() == m; }
@@ -80,7 +90,7 @@ bool Cascade::over(const Limits& limits) const {
 }
 
 void Cascade::run(std::span<Request> requests, const Limits& limits) {
-  worked_ = false;
+  worked_ = served_ = false;
   try {
     while (true) {
       begin(requests);
@@ -133,8 +143,12 @@ void Cascade::begin(std::span<Request> requests) {
     decoding_ |= !c.held && !c.crowded && !c.bulky(c.depth());
     climbs_.push_back(c);
   }
-  if (!decoding_) return;
-  for (Climb& c : climbs_) c.held |= c.crowded;
+  if (decoding_) {
+    for (Climb& c : climbs_) c.held |= c.crowded;
+  }
+  const auto waits = [&](const Climb& c) { return c.stays_before() <= last; };
+  const auto found = std::find_if(climbs_.begin(), climbs_.end(), waits);
+  oldest_ = found == climbs_.end() ? nullptr : &*found;
 }
 
 void Cascade::step(const Limits& limits) {
@@ -175,22 +189,24 @@ bool Cascade::collect(uint32_t m, const Limits& limits) {
     }
   }
   // Rows of prompts, and whatever else waits in such numbers.
-  uint32_t most = Model::kPassRows;
-  if (decoding_) {
-    most = uint32_t(std::min<double>(most, bulk_left_ / layers));
-  } else if (over(limits)) {
-    most = 0;
-  }
+  const bool late = !decoding_ && over(limits);
   for (Climb& c : climbs_) {
     if (c.passing || !c.going()) continue;
     const bool arrives = c.arrives(m) && c.bulky(m);
     if (!arrives && !(c.held && m <= c.overdue)) continue;
+    // Whoever has waited longest goes on in every call, however late it is.
+    const bool first = &c == oldest_;
+    if (late && (!first || served_)) continue;
     const uint32_t room = Model::kPassRows - rows;
-    const uint32_t some = std::min({c.waiting(m), room, most});
+    uint32_t some = std::min(c.waiting(m), room);
+    if (decoding_) {
+      const double left = bulk_left_ - (first ? 0 : kept_for_oldest(m));
+      some = uint32_t(std::min<double>(some, left / layers));
+    }
     if (some == 0) continue;
     const uint32_t end = c.sequence().frontiers[m] + some;
     take(c, end + (arrives && end == c.waiting_end(m) && room > some));
-    most -= some;
+    served_ |= first;
     if (decoding_) bulk_left_ -= double(some) * layers;
   }
   if (advances_.empty()) return false;
@@ -202,6 +218,15 @@ bool Cascade::collect(uint32_t m, const Limits& limits) {
     take(c, c.sequence().frontiers[m] + std::min(c.waiting(m), cheap - rows));
   }
   return true;
+}
+
+// What of bulk_left_ is not for others in segment m: the oldest has yet to come to its own.
+double Cascade::kept_for_oldest(uint32_t m) const {
+  const Plan& plan = model_.plan();
+  const uint32_t at = oldest_ == nullptr ? plan.segments() : oldest_->stays_before();
+  if (at <= m || at == plan.segments()) return 0;
+  const double layers = plan.segment_end(at) - plan.segment_begin(at);
+  return std::min(bulk_left_, oldest_->waiting(at) * layers);
 }
 
 void Cascade::pass(uint32_t m) {

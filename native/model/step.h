@@ -21,7 +21,8 @@ struct Limits {
   // Rows of prompts a step takes through the whole model beside rows that decode: a bound on how
   // long those wait for them.
   uint32_t prompt_rows = 32;
-  // No step begins after this, and where no row decodes no pass either; but a call does something.
+  // No step begins after this, and where no row decodes no pass either; but a call does something,
+  // and the first request that waits for rows of such numbers gets some.
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max();
 };
 
@@ -56,8 +57,11 @@ class Cascade {
     // Rows before its own that wait before segment m, and the end of them.
     uint32_t waiting(uint32_t m) const;
     uint32_t waiting_end(uint32_t m) const;
-    // Whether those are so many, or of a prompt, that rows that decode must not wait for them.
+    // Whether those are so many that rows that decode must not wait for them: of a prompt fewer.
     bool bulky(uint32_t m) const;
+    // The segment before which so many wait that it goes no further by itself; none: how many
+    // segments there are.
+    uint32_t stays_before() const;
     // Whether its own row comes to segment m next.
     bool arrives(uint32_t m) const;
   };
@@ -65,6 +69,7 @@ class Cascade {
   void begin(std::span<Request> requests);
   void step(const Limits& limits);
   bool collect(uint32_t m, const Limits& limits);
+  double kept_for_oldest(uint32_t m) const;
   void pass(uint32_t m);
   void decide(uint32_t m, std::span<Climb* const> arrived);
   void draw();
@@ -77,10 +82,12 @@ class Cascade {
   std::vector<Climb*> passing_, arrived_;  // passing_[i] is whose advances_[i] is
   std::vector<Leaving> leaving_;
   std::vector<float> scores_;
-  uint32_t exit_rows_ = 0;  // in use, in this step
-  double bulk_left_ = 0;    // rows of prompts this step may take yet, times layers
-  bool decoding_ = false;   // somebody's own row climbs now, and must not be held up
-  bool worked_ = false;     // this call has made a pass
+  uint32_t exit_rows_ = 0;   // in use, in this step
+  double bulk_left_ = 0;     // rows of prompts this step may take yet, times layers
+  bool decoding_ = false;    // somebody's own row climbs now, and must not be held up
+  bool worked_ = false;      // this call has made a pass
+  Climb* oldest_ = nullptr;  // the first whose rows are taken in such numbers
+  bool served_ = false;      // it has got some, in this call
 };
 
 }  // namespace nvium

@@ -8,6 +8,7 @@
 
 #include "native/cpu/cpu_backend.h"
 #include "native/error.h"
+#include "native/model/call.h"
 #include "native/model/evaluate.h"
 #include "native/model/step.h"
 #include "native/model/weights.h"
@@ -206,6 +207,15 @@ class World {
     reserve({&s, 1}, 0, control);
     const StepOptions options;
     run({&s, 1}, {&options, 1}, 0, control, [](size_t, const Request&) {});
+  }
+
+  // A call for sequences whose rows are reserved.
+  void run(std::span<Request> requests, const Limits& limits = {}) {
+    enter([&] { cascade_->run(requests, limits); });
+  }
+  // The same with what goes before it, as an engine does it.
+  void run(Call& call) {
+    enter([&] { nvium::run(*model_, *cascade_, call); });
   }
 
   // exit_probs, exit_logits and mixture_log_probs, one after another.

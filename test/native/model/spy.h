@@ -8,13 +8,16 @@
 
 namespace nvium::small {
 
-// A backend that calls `before` ahead of each operation and `attended` behind each attention.
+// A backend that calls `before` ahead of each operation, and others behind some.
 class Spy final : public Backend {
  public:
   explicit Spy(Backend& backend) : to_(backend) {}
 
   std::function<void()> before;
   std::function<void(const Attention&)> attended;
+  // Behind each routing and each draw, which they may change.
+  std::function<void(const Routing&)> routed;
+  std::function<void(std::span<const Draw>, uint32_t*)> drawn;
   // Device memory in use; what would make it more than `limit` is refused.
   size_t held = 0, limit = SIZE_MAX;
 
@@ -67,10 +70,12 @@ class Spy final : public Backend {
   void route(const Routing& routing) override {
     look();
     to_.route(routing);
+    if (routed) routed(routing);
   }
   void draw(const Projection& head, std::span<const Draw> draws, uint32_t* tokens) override {
     look();
     to_.draw(head, draws, tokens);
+    if (drawn) drawn(draws, tokens);
   }
   void mix(const Mixture& mixture) override {
     look();

@@ -94,6 +94,55 @@ Bytes run(Backend& backend) {
   return result;
 }
 
+// Steps of sequences whose prompts differ, a few rows of which are taken a step, in calls that end
+// after every pass; those who leave at different exits share their heads' passes.
+Bytes run_unequal(Backend& backend) {
+  bench::GeneratedSource source;
+  Model model(backend, bench::make_plan(kTiny), source, Control());
+  Cascade cascade(model);
+  std::vector<Request> requests(kSequences);
+  constexpr uint32_t kLengths[kSequences] = {1, 70, 12};
+  for (uint32_t i = 0; i < kSequences; i++) {
+    Request& r = requests[i];
+    r.sequence = make_sequence(model.plan(), i, kLengths[i]);
+    r.law = {.temperature = i == 0 ? 0.0f : 0.9f, .top_k = i == 1 ? 7u : 0u};
+    r.max_pending = 2 + i;
+    std::vector<uint32_t> fresh;
+    for (const int32_t block : r.sequence.cache.block) fresh.push_back(uint32_t(block));
+    model.reserve(r.sequence, fresh, kBlocks * kBlockPositions);
+  }
+  Bytes result;
+  const auto note = [&](uint32_t number) { append(result, &number, 4); };
+  std::vector<uint32_t> exits(model.plan().segments());
+  for (const uint32_t count : {3u, 4u, 0u}) {
+    for (Request& r : requests) {
+      r.count = count;
+      r.stop = Stop::none;
+      r.steps.clear();
+    }
+    const auto under_way = [](const Request& r) { return r.stop == Stop::deadline; };
+    do {
+      for (Request& r : requests) {
+        if (under_way(r)) r.stop = Stop::none;
+      }
+      cascade.run(requests,
+                  {.prompt_rows = 6, .deadline = std::chrono::steady_clock::time_point::min()});
+    } while (std::any_of(requests.begin(), requests.end(), under_way));
+    for (const Request& r : requests) {
+      CHECK(r.stop == Stop::count);
+      for (const StepResult& s : r.steps) {
+        note(s.token), note(s.exit);
+        exits[s.exit - 1]++;
+      }
+    }
+  }
+  CHECK(std::count(exits.begin(), exits.end(), 0u) <= 1);
+  for (uint32_t b = 0; b < kSequences * kBlocks; b++) append(result, model.read_block(true, b));
+  return result;
+}
+
 }  // namespace
 
 TEST(a_model_of_three_sequences) { same_on_both("model", run); }
+
+TEST(unequal_sequences_in_calls_that_end_after_every_pass) { same_on_both("batch", run_unequal); }

@@ -107,6 +107,7 @@ const CALL_BUDGET = 16;
 /** Rows of prompts a step takes beside rows that decode. */
 const PROMPT_ROWS = 32;
 
+const NO_MEMORY = "ERR_NVIUM_OUT_OF_MEMORY";
 const NO_WORK: NativeWork = { layerPasses: 0, layerRows: 0, weightBytes: 0 };
 
 interface OpenSequence extends Sequence {
@@ -153,11 +154,12 @@ export function createScheduler(
   const silent = new Set<OpenSequence>();
   let requests = 0;
   let calls = 0;
-  let parked = 0;
+  /** Those for which there was no memory when the last call was put together. */
+  const parked = new Set<Request>();
   /** Requests a call takes: fewer where the device ran out of memory. */
   let most = MOST_SEQUENCES;
   let turn: NodeJS.Immediate | undefined;
-  const callEnds: (() => void)[] = [];
+  const ends: (() => void)[] = [];
   const idle = () => running.length === 0 && waiting.length === 0;
   const memory = createBlockMemory(native, options, {
     get busy() {
@@ -176,7 +178,7 @@ export function createScheduler(
       return idle();
     },
     get waitingForMemory() {
-      return parked;
+      return parked.size;
     },
 
     open(options, state = createSequence(segments)) {
@@ -196,7 +198,7 @@ export function createScheduler(
         request.reject(disposed());
       }
       while (running.some(own) || waiting.some(own)) {
-        await new Promise<void>((resolve) => callEnds.push(resolve));
+        await new Promise<void>((resolve) => ends.push(resolve));
       }
       if (salt !== undefined) memory.prefixes.keep(sequence.state, salt);
       release(sequence.state, pools);
@@ -284,13 +286,20 @@ export function createScheduler(
     return request;
   }
 
-  /** The request waits no longer; false where it did not. */
+  /** The request waits no longer; false where a call has it. */
   function leave(request: Request): boolean {
-    const others = waiting.filter((other) => other !== request);
-    if (others.length === waiting.length) return false;
-    waiting = others;
-    settle(request.sequence.state, pools);
+    if (running.includes(request)) return false;
+    waiting = waiting.filter((other) => other !== request);
+    parked.delete(request);
+    // One that has not begun may wait behind another that has, whose row is under way.
+    if (request.begun) settle(request.sequence.state, pools);
+    ended();
     return true;
+  }
+
+  /** A call has ended, or a request that waited has: whoever closes a sequence looks again. */
+  function ended(): void {
+    for (const resolve of ends.splice(0)) resolve();
   }
 
   /**
@@ -326,7 +335,7 @@ export function createScheduler(
       .then((result) => {
         running = [];
         waiting = [...book(parts, result), ...waiting].sort((a, b) => a.order - b.order);
-        for (const resolve of callEnds.splice(0)) resolve();
+        ended();
         schedule();
       });
   }
@@ -344,7 +353,7 @@ export function createScheduler(
   /** What those are given who may go on, oldest first. A request that can never be fulfilled is rejected. */
   function reserveFor(chosen: readonly Request[]): Part[] {
     const parts: Part[] = [];
-    parked = 0;
+    parked.clear();
     for (const request of chosen) {
       const { sequence, ask } = request;
       const { state, maxTokens } = sequence;
@@ -354,12 +363,12 @@ export function createScheduler(
         const count = Math.min(ask.count, CALL_TOKENS, maxTokens - length);
         for (const granted of new Set([count, Math.min(count, 1)])) {
           const end = length + Math.max(granted, 1) - 1;
-          const reservation = memory.reserve(state, end, parked === 0);
+          const reservation = memory.reserve(state, end, parked.size === 0);
           if (reservation === undefined) continue;
           parts.push({ request, reservation, count: granted });
           break;
         }
-        if (parts.at(-1)?.request !== request) parked++;
+        if (parts.at(-1)?.request !== request) parked.add(request);
       } catch (reason) {
         leave(request);
         request.reject(reason);
@@ -371,20 +380,20 @@ export function createScheduler(
   /** Where nobody can go on: somebody gives way to this request, or it can never be fulfilled. */
   function makeRoomFor(request: Request): void {
     const { sequence } = request;
-    const { held, more } = memory.needed(sequence.state, sequence.state.tokens.length);
+    const needed = memory.needed(sequence.state, sequence.state.tokens.length);
     const holders = [...sequences].filter(
       (other) => other !== sequence && (other.state.frontiers[0] ?? 0) > 0,
     );
     const idle = holders.filter(({ asked }) => asked === 0).sort((a, b) => a.used - b.used);
     const youngest = waiting.filter((other) => holders.includes(other.sequence)).at(-1);
     const victim = idle[0] ?? youngest?.sequence;
-    if (victim === undefined || held + more > memory.limit) {
+    if (victim === undefined || needed > memory.limit) {
       leave(request);
       request.reject(
         new NviumError(
-          "ERR_NVIUM_OUT_OF_MEMORY",
-          `The call needs ${held + more} bytes of blocks, and cacheBytes allows ${memory.limit}.`,
-          { needed: held + more, limit: memory.limit },
+          NO_MEMORY,
+          `The call needs ${needed} bytes of blocks, and cacheBytes allows ${memory.limit}.`,
+          { needed, limit: memory.limit },
         ),
       );
       return;
@@ -424,7 +433,7 @@ export function createScheduler(
     const failure = "reason" in result ? null : result.error;
     const outcomes = "reason" in result ? [] : result.requests;
     const noMemory = [failure, ...outcomes.map(({ error }) => error)].some(
-      (error) => error?.code === "ERR_NVIUM_OUT_OF_MEMORY",
+      (error) => error?.code === NO_MEMORY,
     );
     // What the device refused among others it may have alone, or in place of prefixes.
     const again = noMemory && (parts.length > 1 || memory.prefixes.drop());
@@ -445,7 +454,8 @@ export function createScheduler(
       const steps = append(state, outcome.steps);
       const [first] = steps;
       const work = first === undefined ? sum(request.work, outcome.work) : outcome.work;
-      const goesOn = stop === "deadline" || (again && (outcome.error ?? failure) !== null);
+      const cause = outcome.error ?? failure;
+      const goesOn = stop === "deadline" || (again && cause !== null && cause.code === NO_MEMORY);
       if (first === undefined && goesOn && request.abort[0] === 0) {
         going.push(Object.assign(request, { work, remaining: outcome.remaining, since: calls }));
         return;

@@ -19,8 +19,8 @@ export interface BlockMemory {
   readonly limit: number;
   /** Bytes of blocks in use, those that only the prefix cache holds included. */
   readonly used: number;
-  /** Bytes that a sequence holds, and those that a call over positions [0, end) of it takes on top. */
-  needed(state: SequenceState, end: number): { readonly held: number; readonly more: number };
+  /** Bytes that a sequence needs for a call over positions [0, end) when it shares nothing. */
+  needed(state: SequenceState, end: number): number;
   /**
    * What such a call needs; undefined where it does not fit, although every prefix has given way, or where it needs more
    * than is held and may not grow.
@@ -71,11 +71,12 @@ export function createBlockMemory(
     get used() {
       return used();
     },
-    needed(state, end) {
-      const count = (table: readonly number[]) => table.filter((block) => block >= 0).length;
-      const boundary = state.boundary.reduce((sum, table) => sum + count(table), 0);
-      const held = bytes({ cache: count(state.cache), boundary });
-      return { held, more: bytes(blocksNeeded(state, pools, end)) };
+    needed({ boundary, frontiers }, end) {
+      const blocks = Math.ceil(end / BLOCK_POSITIONS);
+      const rows = boundary.map(
+        (_, m) => blocks - Math.floor((frontiers[m + 1] ?? 0) / BLOCK_POSITIONS),
+      );
+      return bytes({ cache: blocks, boundary: rows.reduce((sum, count) => sum + count, 0) });
     },
     reserve(state, end, mayGrow) {
       const boundaries = state.boundary.length;

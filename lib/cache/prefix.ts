@@ -40,6 +40,15 @@ export function createPrefixCache(
   /** The one used longest ago first; a parent always behind its children. */
   const order = new Map<Node, Map<string, Node>>();
   let bytes = 0;
+  /** Bytes are those of blocks, however many nodes hold one. */
+  const blocks = {
+    cache: counted(pools.cache, (more) => {
+      bytes += more * blockBytes.cache;
+    }),
+    boundary: counted(pools.boundary, (more) => {
+      bytes += more * blockBytes.boundary;
+    }),
+  };
 
   return {
     get bytes() {
@@ -136,25 +145,18 @@ export function createPrefixCache(
   function hold(node: Node, fills: readonly number[], state: SequenceState, b: number): void {
     node.fills = fills;
     node.cache = state.cache[b] ?? NO_BLOCK;
-    pools.cache.hold(node.cache);
+    blocks.cache.hold(node.cache);
     node.boundary = state.boundary.map((table, m) => {
       const block = (fills[m] ?? 0) > (fills[m + 1] ?? 0) ? (table[b] ?? NO_BLOCK) : NO_BLOCK;
-      if (block !== NO_BLOCK) pools.boundary.hold(block);
+      if (block !== NO_BLOCK) blocks.boundary.hold(block);
       return block;
     });
-    bytes += bytesOf(node);
   }
 
   function letGo(node: Node): void {
-    bytes -= bytesOf(node);
-    pools.cache.drop(node.cache);
-    for (const block of node.boundary) if (block !== NO_BLOCK) pools.boundary.drop(block);
+    blocks.cache.drop(node.cache);
+    for (const block of node.boundary) if (block !== NO_BLOCK) blocks.boundary.drop(block);
     Object.assign(node, NOTHING);
-  }
-
-  function bytesOf(node: Node): number {
-    const rows = node.boundary.filter((block) => block !== NO_BLOCK).length;
-    return blockBytes.cache + rows * blockBytes.boundary;
   }
 
   function touch(path: readonly [Node, Map<string, Node>][]): void {
@@ -166,6 +168,31 @@ export function createPrefixCache(
 }
 
 const NOTHING = { cache: NO_BLOCK, boundary: [] as readonly number[] };
+
+/** Holds blocks of a pool; `changed` is told of each that comes to be held, and of each that is no more. */
+function counted(
+  pool: BlockPool,
+  changed: (more: 1 | -1) => void,
+): Pick<BlockPool, "hold" | "drop"> {
+  const holders = new Map<number, number>();
+  return {
+    hold(block) {
+      pool.hold(block);
+      const count = holders.get(block) ?? 0;
+      if (count === 0) changed(1);
+      holders.set(block, count + 1);
+    },
+    drop(block) {
+      const left = (holders.get(block) ?? 0) - 1;
+      if (left > 0) holders.set(block, left);
+      else {
+        holders.delete(block);
+        changed(-1);
+      }
+      pool.drop(block);
+    },
+  };
+}
 
 /** Exact, so that nothing is found by a collision. */
 function keyOf(tokens: readonly number[]): string {

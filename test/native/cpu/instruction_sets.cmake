@@ -11,13 +11,13 @@ if(NVIUM_SANITIZE OR NOT CMAKE_SYSTEM_NAME STREQUAL "Linux")
 endif()
 
 get_target_property(kernel_sources nvium_core SOURCES)
-list(FILTER kernel_sources INCLUDE REGEX "/native/cpu/(avx.*|neon|portable)\\.cc$")
+list(FILTER kernel_sources INCLUDE REGEX "/native/cpu/(avx.*|neon.*|portable)\\.cc$")
 
 # nvium_symbol_test(name target option…): the objects of the kernels, each with its table as the only symbol.
 function(nvium_symbol_test name target)
   set(objects "$<TARGET_OBJECTS:${target}>")
   add_test(NAME ${name} COMMAND ${CMAKE_COMMAND} -DNM=${CMAKE_NM} -DOBJDUMP=${CMAKE_OBJDUMP}
-    "-DOBJECTS=$<JOIN:$<FILTER:${objects},INCLUDE,cpu/(avx.*|neon|portable|leaking)[.]cc>,|>" ${ARGN}
+    "-DOBJECTS=$<JOIN:$<FILTER:${objects},INCLUDE,cpu/(avx.*|neon.*|portable|leaking)[.]cc>,|>" ${ARGN}
     -P ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/symbols.cmake)
 endfunction()
 

@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { batch } from "./decode/batch.js";
 import { firstToken } from "./decode/first-token.js";
 import { latency } from "./decode/latency.js";
+import { neighbour } from "./decode/neighbour.js";
 import { newcomer } from "./decode/newcomer.js";
 import { overhead } from "./decode/overhead.js";
 import { shares } from "./decode/shares.js";
@@ -59,6 +60,7 @@ const parts = {
   latency: async () => latency({ shape, threads, prompts: await prompts(2), tokens }),
   overhead: () => overhead({ threads }),
   twoThreads: () => compareThreads({ shape, threads, rounds: Math.ceil(rounds / 2), tokens }),
+  neighbour: () => neighbour({ shape, threads, rounds, tokens: Math.min(tokens, 32) }),
   newcomer: () => newcomer({ shape, threads, rounds: Math.ceil(rounds / 2) }),
   batch: () => batch({ shape, threads, rounds: rounds * 2 }),
   native,

@@ -40,7 +40,11 @@ export interface LoadProgress {
 export interface LoadOptions extends TextOptions {
   /** "auto" takes CUDA where this build has it and a device can be opened, else the CPU; `info.deviceReason` says why. Default "auto". */
   readonly device?: "auto" | "cpu" | "cuda";
-  /** Threads that compute on the CPU, 1 to 256. Default: one for each processor the process may use. */
+  /**
+   * Threads that compute on the CPU, 1 to 256. No more of them work than there are processors that the process may use at the
+   * time, and small operations take one. Default: one for each such processor, but no more than the quota of the process's
+   * control group feeds.
+   */
   readonly threads?: number;
   /** Keep each thread to a processor of its own while it computes, the first ones the process may use, where there are enough. Two models then share them. Default true. */
   readonly placeThreads?: boolean;

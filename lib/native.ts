@@ -13,7 +13,7 @@ export interface NativeControl {
 export interface NativeLoadOptions {
   /** "auto" is CUDA where a device can be opened. The other options are of the CPU. */
   readonly device: "auto" | "cpu" | "cuda";
-  /** 0: one for each processor the process may use. */
+  /** 0: one for each processor the process may use, no more than its control group's quota feeds. */
   readonly threads: number;
   /** Keep each thread to a processor of its own. */
   readonly place: boolean;

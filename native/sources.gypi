@@ -13,6 +13,7 @@
       "native/cpu/neon_dot.cc",
       "native/cpu/portable.cc",
       "native/cpu/self_check.cc",
+      "native/cpu/processors.cc",
       "native/cpu/team.cc",
       "native/model/call.cc",
       "native/model/evaluate.cc",

@@ -36,18 +36,20 @@ inline double median(std::vector<double> values) {
 class Probe {
  public:
   Probe(cpu::Team& team, const std::byte* memory, size_t bytes)
-      : team_(team), memory_(memory), bytes_(bytes / 64 / team.size() * 64 * team.size()) {}
+      : team_(team), memory_(memory), bytes_(bytes / 64 / kUnits * 64 * kUnits) {}
 
   double rate() const {
     return double(bytes_) / seconds([&] {
-             team_.run([&](uint32_t id) {
-               const size_t share = bytes_ / team_.size();
-               sums_[id * 8] = read(memory_ + id * share, share / 64);
+             const size_t unit = bytes_ / kUnits;
+             team_.run(kUnits, [&](uint32_t begin, uint32_t end, uint32_t id) {
+               sums_[id * 8] = read(memory_ + begin * unit, (end - begin) * unit / 64);
              });
            });
   }
 
  private:
+  static constexpr uint32_t kUnits = 1024;
+
   using Line [[gnu::vector_size(64), gnu::may_alias]] = uint64_t;
 
   __attribute__((noinline, target_clones("avx512f", "avx2", "default"))) static uint64_t read(

@@ -9,13 +9,34 @@
 #include "../numerics/types.h"
 #include "instruction_sets.h"
 #include "memory.h"
+#include "processors.h"
 
 namespace nvium::cpu {
 namespace {
 
-// Rows and elements below which waking the team costs more than it saves.
-constexpr uint32_t kLeastRows = 2;
-constexpr uint32_t kLeastElements = 4096;
+// What operations cost one core, in nanoseconds and roughly: small ones cost the team more than
+// they are worth. The tuning of a time, which changes no bit.
+constexpr double kWorthSharing = 8000;
+
+double cost_of_elements(size_t count) { return double(count) / 4; }
+double cost_of_products(size_t bytes, size_t products) {
+  return double(bytes) / 40 + double(products) / 60;
+}
+double cost_of(const Projection& p) {
+  return cost_of_products(p.matrix->bytes(), size_t(p.rows) * p.matrix->rows * p.matrix->cols);
+}
+double cost_of(const Attention& a) {
+  size_t bytes = 0, products = 0;
+  for (const Span& span : a.spans) {
+    const size_t elements = 2 * size_t(span.end) * a.shape.head_dim;
+    bytes += a.shape.kv_heads * elements * bytes_of(a.shape.type);
+    products += span.rows() * a.shape.heads * elements;
+  }
+  return cost_of_products(bytes, products);
+}
+
+// Elements of a unit where each is computed by itself.
+constexpr uint32_t kUnitElements = 4096;
 
 // Row `row` of a matrix as fp32.
 template <class Element, class Widen>
@@ -67,18 +88,14 @@ size_t attention_scratch_bytes(const CacheShape& shape) {
 
 CpuBackend::CpuBackend(const Options& options)
     : kernels_(choose_kernels(options.instruction_set)),
-      team_(options.threads != 0 ? options.threads : uint32_t(allowed_processors().size()),
-            options.place) {}
+      team_({options.threads != 0 ? options.threads : default_threads(), options.place,
+             options.crowd}),
+      share_all_(options.crowd) {}
 
 template <class Work>
-void CpuBackend::share(uint32_t count, uint32_t least, const Work& work) {
-  if (count < least || team_.size() == 1) return work(0, count, 0);
-  const uint64_t threads = team_.size();
-  team_.run([&](uint32_t id) {
-    const uint32_t begin = uint32_t(count * uint64_t(id) / threads);
-    const uint32_t end = uint32_t(count * uint64_t(id + 1) / threads);
-    if (begin < end) work(begin, end, id);
-  });
+void CpuBackend::share(uint32_t count, double cost, const Work& work) {
+  if (cost < kWorthSharing && !share_all_) return work(0, count, 0);
+  team_.run(count, work);
 }
 
 std::byte* CpuBackend::scratch(size_t bytes) {
@@ -103,11 +120,12 @@ void CpuBackend::copy(void* to, const void* from, size_t bytes) { std::memcpy(to
 void CpuBackend::zero(void* device, size_t bytes) { std::memset(device, 0, bytes); }
 
 void CpuBackend::embed(const Matrix& table, std::span<const uint32_t> tokens, float* output) {
-  share(uint32_t(tokens.size()), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
-    for (uint32_t r = begin; r < end; r++) {
-      read_row(table, tokens[r], output + size_t(r) * table.cols);
-    }
-  });
+  share(uint32_t(tokens.size()), cost_of_elements(tokens.size() * table.cols),
+        [&](uint32_t begin, uint32_t end, uint32_t) {
+          for (uint32_t r = begin; r < end; r++) {
+            read_row(table, tokens[r], output + size_t(r) * table.cols);
+          }
+        });
 }
 
 std::byte* CpuBackend::pack(const Projection& p, size_t more) {
@@ -116,14 +134,14 @@ std::byte* CpuBackend::pack(const Projection& p, size_t more) {
   std::byte* operand = scratch(bytes + more);
   const Pack pack{operand_of(m.type), p.input, p.norm, p.epsilon,
                   p.normed,           p.rows,  m.cols, operand};
-  share(p.rows, kLeastRows,
+  share(p.rows, cost_of_elements(size_t(p.rows) * m.cols),
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.pack(pack, begin, end); });
   return operand;
 }
 
 void CpuBackend::project(const Projection& p) {
   const std::byte* operand = pack(p, 0);
-  share(ceil_div(p.width, kTileRows), 2,
+  share(ceil_div(p.width, kTileRows), cost_of(p),
         [&](uint32_t begin, uint32_t end, uint32_t) { kernels_.project(p, operand, begin, end); });
 }
 
@@ -141,7 +159,7 @@ void CpuBackend::attend(const Attention& a) {
   const size_t bytes = (attention_scratch_bytes(a.shape) + 127) / 128 * 128;
   std::byte* memory = scratch(bytes * team_.size());
   const auto each = [&](const auto& visit) {
-    share(units, 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
+    share(units, cost_of(a), [&](uint32_t begin, uint32_t end, uint32_t id) {
       uint32_t before = 0;
       for (const Span& span : a.spans) {
         const uint32_t groups = groups_of(span), here = kv_heads * groups;
@@ -170,17 +188,18 @@ void CpuBackend::attend(const Attention& a) {
 
 void CpuBackend::normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
                            float* output) {
-  share(uint32_t(rows.size()), kLeastRows, [&](uint32_t begin, uint32_t end, uint32_t) {
-    for (uint32_t r = begin; r < end; r++) {
-      const auto [input, weight] = rows[r];
-      const float scale =
-          numerics::norm_scale(numerics::sum_of_squares(input, int(width)), int(width), epsilon);
-      float* to = output + size_t(r) * width;
-      for (uint32_t i = 0; i < width; i++) {
-        to[i] = numerics::normalised(input[i], scale, weight[i]);
-      }
-    }
-  });
+  share(uint32_t(rows.size()), cost_of_elements(rows.size() * width),
+        [&](uint32_t begin, uint32_t end, uint32_t) {
+          for (uint32_t r = begin; r < end; r++) {
+            const auto [input, weight] = rows[r];
+            const float scale = numerics::norm_scale(numerics::sum_of_squares(input, int(width)),
+                                                     int(width), epsilon);
+            float* to = output + size_t(r) * width;
+            for (uint32_t i = 0; i < width; i++) {
+              to[i] = numerics::normalised(input[i], scale, weight[i]);
+            }
+          }
+        });
 }
 
 void CpuBackend::route(const Routing& r) {
@@ -245,8 +264,10 @@ void CpuBackend::draw_from_tiles(const Projection& head, std::span<const Draw> d
     Best best;
     bool finite;
 
-    void take(const Best& other) {  // of later tokens, so that a tie stays with the earlier
-      if (other.score > best.score) best = other;
+    void take(const Best& other) {  // a tie goes to the lower token, whoever found it
+      if (other.score > best.score || (other.score == best.score && other.token < best.token)) {
+        best = other;
+      }
     }
   };
   constexpr uint32_t kRun = kDrawTokens / kTileRows;
@@ -257,7 +278,7 @@ void CpuBackend::draw_from_tiles(const Projection& head, std::span<const Draw> d
   std::byte* const runs = operand + operand_size;
   Found* const found = reinterpret_cast<Found*>(runs + threads * run_size);
   std::fill_n(found, size_t(threads) * rows, Found{{-numerics::kInfinity, kNoToken}, true});
-  share(head.matrix->tile_count(), 2, [&](uint32_t begin, uint32_t end, uint32_t id) {
+  share(head.matrix->tile_count(), cost_of(head), [&](uint32_t begin, uint32_t end, uint32_t id) {
     float* logits = reinterpret_cast<float*>(runs + id * run_size);
     for (uint32_t t = begin; t < end; t += kRun) {
       const uint32_t tiles = std::min(kRun, end - t), first = t * kTileRows;
@@ -300,10 +321,12 @@ void CpuBackend::mix(const Mixture& m) {
           maximum +
           numerics::log(numerics::from_fixed(kernels_.fixed_sum(logits[k], m.vocab, maximum)));
     }
-    share(m.vocab, kLeastElements, [&](uint32_t begin, uint32_t end, uint32_t) {
-      kernels_.mix(logits.data(), log_exit.data(), log_norm.data(), m.exits, begin, end,
-                   m.output + size_t(r) * m.vocab);
-    });
+    share(ceil_div(m.vocab, kUnitElements), cost_of_elements(m.vocab * 8 * m.exits),
+          [&](uint32_t begin, uint32_t end, uint32_t) {
+            kernels_.mix(logits.data(), log_exit.data(), log_norm.data(), m.exits,
+                         begin * kUnitElements, std::min(end * kUnitElements, m.vocab),
+                         m.output + size_t(r) * m.vocab);
+          });
   }
 }
 

@@ -11,9 +11,10 @@
 namespace nvium::cpu {
 
 struct Options {
-  uint32_t threads = 0;              // 0: one for each processor the process may use
+  uint32_t threads = 0;              // 0: as many as there are processors for this process
   bool place = true;                 // keep each thread to a processor of its own
   std::string_view instruction_set;  // empty: the fastest available
+  bool crowd = false;                // as in TeamOptions; and small operations are shared too
 };
 
 class CpuBackend final : public Backend {
@@ -45,10 +46,10 @@ class CpuBackend final : public Backend {
   void erase(const CacheShape& shape, const Span& span, uint32_t first, uint32_t last) override;
 
  private:
-  // Calls work(begin, end, id) for a static share of [0, count) on each thread; small work stays on
+  // Calls work(begin, end, id) for parts of [0, count) on the team; work of little cost stays on
   // the caller.
   template <class Work>
-  void share(uint32_t count, uint32_t least, const Work& work);
+  void share(uint32_t count, double cost, const Work& work);
   std::byte* scratch(size_t bytes);
   // The rows of a projection as an operand in scratch, `more` bytes of which follow it.
   std::byte* pack(const Projection& projection, size_t more);
@@ -56,6 +57,7 @@ class CpuBackend final : public Backend {
 
   const Kernels& kernels_;
   Team team_;
+  bool share_all_;
   Buffer scratch_;
 };
 

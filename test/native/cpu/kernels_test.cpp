@@ -97,7 +97,7 @@ template <class Test>
 void on_each_backend(const Test& test) {
   for (const cpu::Kernels* kernels : cpu::available_kernels()) {
     for (const uint32_t threads : {1u, 3u}) {
-      cpu::CpuBackend backend({threads, true, kernels->name});
+      cpu::CpuBackend backend({threads, true, kernels->name, true});
       backend.enter([&] { test(backend); });
     }
   }
@@ -669,15 +669,4 @@ TEST(mixtures_are_the_definition) {
     }
     CHECK_EQ(wrong, 0);
   });
-}
-
-TEST(a_team_runs_every_share_once) {
-  for (const uint32_t threads : {1u, 2u, 4u}) {
-    cpu::Team team(threads, true);
-    for (int round = 0; round < 2000; round++) {
-      std::vector<int> ran(threads, 0);
-      team.run([&](uint32_t id) { ran[id]++; });
-      for (const int count : ran) CHECK_EQ(count, 1);
-    }
-  }
 }

@@ -128,7 +128,7 @@ class World {
  public:
   explicit World(StoredType type, uint32_t threads = 1) : World(make_plan(type), threads, false) {}
   World(Plan plan, uint32_t threads, bool place)
-      : backend_({threads, place, ""}), spy(backend_), plan_(std::move(plan)) {
+      : backend_({threads, place, "", true}), spy(backend_), plan_(std::move(plan)) {
     Source source;
     load(source, Control());
   }

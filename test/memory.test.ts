@@ -31,7 +31,7 @@ async function withRoomFor(
   use: (model: Model, calls: Calls) => Promise<void>,
 ): Promise<void> {
   const cacheBytes = Math.floor(sequences * bytesFor(LENGTH));
-  const model = await loadModel(fixture(NAME), { threads: 2, cacheBytes });
+  const model = await loadModel(fixture(NAME), { threads: 1, cacheBytes });
   const calls = watchCalls(model);
   calls.before = () => {
     const { used, cached, limit } = model.info.memory;

@@ -20,7 +20,7 @@ async function withModel(
   use: (model: Model, calls: Calls) => Promise<void>,
   name = NAME,
 ): Promise<void> {
-  const model = await loadModel(fixture(name), { threads: 2, ...options });
+  const model = await loadModel(fixture(name), { threads: 1, ...options });
   try {
     await use(model, watchCalls(model));
   } finally {
@@ -238,7 +238,7 @@ describe("what waits for a call", () => {
   let model: Model;
   let calls: Calls;
   beforeAll(async () => {
-    model = await loadModel(fixture(NAME), { threads: 2 });
+    model = await loadModel(fixture(NAME), { threads: 1 });
     calls = watchCalls(model);
   });
   afterAll(async () => {

@@ -179,7 +179,7 @@ describe.each(["quadrivium-gqa-f32", "quadrivium-long-bf16"])("sessions of %s", 
 
   it.each([1, 2])("draw and hold the same, cold or warm, script %i", async (script) => {
     const rng = random(script + name.length);
-    const model = await loadModel(fixture(name), { threads: 2, cacheBytes: 8e6, prefixShare: 0.7 });
+    const model = await loadModel(fixture(name), { threads: 1, cacheBytes: 8e6, prefixShare: 0.7 });
     let taken = 0;
     for (let i = 0; i < 25; i++) {
       const text = textOf(rng, 260);
@@ -234,7 +234,7 @@ describe("what a session takes over", () => {
   };
 
   it("is nothing of another salt, nor where it or who left it does not share", async () => {
-    const model = await loadModel(fixture("quadrivium-gqa-f32"));
+    const model = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1 });
     expect(await take(model, { prefixCache: false })).toBe(0);
     expect(await take(model, { cacheSalt: "a" })).toBe(0);
     expect(await take(model, { cacheSalt: "b" })).toBe(0);
@@ -246,7 +246,7 @@ describe("what a session takes over", () => {
   });
 
   it("is nothing on a model that keeps none", async () => {
-    const model = await loadModel(fixture("quadrivium-gqa-f32"), { prefixShare: 0 });
+    const model = await loadModel(fixture("quadrivium-gqa-f32"), { threads: 1, prefixShare: 0 });
     for (let i = 0; i < 2; i++) expect(await take(model)).toBe(0);
     expect(model.info.memory.used).toBe(0);
     await model.dispose();

@@ -78,4 +78,8 @@ test("what the README links to is in the package", () => {
   const local = links.filter((link) => !/^https?:/.test(link));
   expect(local.length).toBeGreaterThan(5);
   expect(local.filter((link) => !paths.has(link))).toEqual([]);
+  // Nothing else comes with them.
+  const tests = [...paths].filter((path) => path.startsWith("test/"));
+  expect(tests.sort()).toEqual(["test/demo/README.md", "test/fixtures/README.md"]);
+  expect(paths).toContain("CMakeLists.txt");
 });

@@ -261,6 +261,7 @@ export class Session implements AsyncDisposable {
     const { scheduler } = this.#core;
     if (!scheduler.idle) throw busy("a job of the model runs");
     this.#begun = true;
+    this.#counter.goOn();
     return this.#taken(scheduler.runSync(this.#sequence, ask));
   }
 
@@ -307,7 +308,7 @@ export class Session implements AsyncDisposable {
       }
     } finally {
       // Tokens that were not handed out never were: what they cost is counted beside.
-      for (const step of drawn) this.#counter.discard(step);
+      this.#counter.discard(drawn, this.state.frontiers, this.#length);
       if (!this.#sequence.closed) truncate(this.state, this.#pools, this.#length);
       this.#owned = false;
     }
@@ -382,6 +383,7 @@ export class Session implements AsyncDisposable {
     integer("length", length, 0, this.#length);
     this.#sequence.stream = integer("stream", stream, 0, UNBOUNDED);
     truncate(this.state, this.#pools, length);
+    this.#counter.goOn();
     this.#length = length;
   }
 
@@ -432,6 +434,7 @@ export class Session implements AsyncDisposable {
 
   async #submit(ask: Ask): Promise<Answer> {
     this.#begun = true;
+    this.#counter.goOn();
     const answer = await this.#core.scheduler.submit(this.#sequence, ask);
     this.#counter.work(answer.work);
     return answer;

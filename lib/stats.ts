@@ -20,7 +20,10 @@ export interface Stats {
   readonly weightBytes: number;
   /** Rows computed, counted once a layer. */
   readonly rowsRun: number;
-  /** Rows that wait before a segment now, counted once a layer of every segment they have not run through. */
+  /**
+   * Rows that wait before a segment, counted once a layer of every segment they have not run through: now, or where tokens
+   * drawn ahead were not handed out, as the last one that was left them.
+   */
   readonly rowsNeverRun: number;
   /** Tokens of a prompt that segment 1 need not process, since an earlier sequence had. */
   readonly cachedTokens: number;
@@ -38,7 +41,10 @@ export interface Counter {
   cachedTokens: number;
   step(step: DrawnStep): void;
   work(work: NativeWork): void;
-  discard(step: DrawnStep): void;
+  /** Tokens drawn ahead that are not handed out, with the frontiers they left and the tokens that stay. */
+  discard(steps: readonly DrawnStep[], frontiers: readonly number[], length: number): void;
+  /** What waits is what the frontiers say again. */
+  goOn(): void;
   /** Of a session with these frontiers. */
   stats(frontiers: readonly number[]): Stats;
 }
@@ -48,6 +54,8 @@ export function createCounter(plan: ModelPlan): Counter {
   const total = { layerPasses: 0, weightBytes: 0, rowsRun: 0 };
   let promptPasses = 0;
   const discarded = { tokens: 0, layerPasses: 0, weightBytes: 0, rowsRun: 0 };
+  /** Rows of tokens that stay which discarded steps have run. */
+  let ahead = 0;
   const add = (to: typeof total, work: NativeWork) => {
     to.layerPasses += work.layerPasses;
     to.weightBytes += work.weightBytes;
@@ -64,9 +72,19 @@ export function createCounter(plan: ModelPlan): Counter {
       promptPasses += work.layerPasses;
       add(total, work);
     },
-    discard({ work }) {
-      discarded.tokens++;
-      add(discarded, work);
+    discard(steps, frontiers, length) {
+      if (steps.length === 0) return;
+      const { rowsRun } = discarded;
+      for (const { work } of steps) add(discarded, work);
+      discarded.tokens += steps.length;
+      const last = Math.max(length - 1, 0);
+      // Blocks that were taken meanwhile leave nothing to compare.
+      if ((frontiers[0] ?? 0) < last) return;
+      const ofOthers = rowsOf(plan, frontiers) - rowsOf(plan, cut(frontiers, last));
+      ahead = Math.max(discarded.rowsRun - rowsRun - ofOthers, 0);
+    },
+    goOn() {
+      ahead = 0;
     },
     stats(frontiers) {
       return {
@@ -74,7 +92,7 @@ export function createCounter(plan: ModelPlan): Counter {
         exits: [...exits],
         ...total,
         promptPasses,
-        rowsNeverRun: waiting(plan, frontiers),
+        rowsNeverRun: waiting(plan, frontiers) + ahead,
         cachedTokens: this.cachedTokens,
         discarded: { ...discarded },
       };
@@ -82,12 +100,21 @@ export function createCounter(plan: ModelPlan): Counter {
   };
 }
 
+/** Rows that have not run, of those that segment 1 has. */
 function waiting(plan: ModelPlan, frontiers: readonly number[]): number {
-  let rows = 0;
-  for (let m = 1; m < frontiers.length; m++) {
+  const rows = (frontiers[0] ?? 0) * plan.layers;
+  return rows - rowsOf(plan, frontiers);
+}
+
+/** Rows that have run. */
+function rowsOf(plan: ModelPlan, frontiers: readonly number[]): number {
+  return frontiers.reduce((rows, frontier, m) => {
     const begin = plan.exits[m - 1]?.afterLayer ?? 0;
     const end = plan.exits[m]?.afterLayer ?? plan.layers;
-    rows += ((frontiers[0] ?? 0) - (frontiers[m] ?? 0)) * (end - begin);
-  }
-  return rows;
+    return rows + frontier * (end - begin);
+  }, 0);
+}
+
+function cut(frontiers: readonly number[], last: number): number[] {
+  return frontiers.map((frontier) => Math.min(frontier, last));
 }

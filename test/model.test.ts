@@ -149,6 +149,33 @@ describe("evaluate", () => {
   });
 });
 
+describe("an option that does not exist", () => {
+  it("is refused by every call, with the nearest that does", async () => {
+    await using model = await loadModel(DEMO, { threads: 1 });
+    const session = model.createSession();
+    session.append(PROMPT);
+    // As a program without types has it.
+    const any = <T extends object>(options: T) => options as never;
+    await refuses("gpuLayers", loadModel(DEMO, any({ gpuLayers: 1 })));
+    await refuses("contextSize", () => model.createSession(any({ contextSize: 5 })));
+    await refuses("topP", session.step(any({ topP: 1 })));
+    await refuses("topP", () => session.stepSync(any({ topP: 1 })));
+    await refuses("stop", async () => session.decode(1, any({ stop: [1] })));
+    await refuses("force", session.flush(any({ force: 1 })));
+    await refuses("seed", () => session.truncate(3, any({ seed: 1 })));
+    await refuses("seed", () => session.fork(any({ seed: 1 })));
+    await refuses("logits", model.evaluate(PROMPT, any({ logits: true })));
+    await refuses("bos", model.encode("a", any({ bos: true })));
+    await refuses("special", () => model.tokenizer.decode([1], any({ special: true })));
+    await refuses("before", () => model.tokenizer.stream(any({ before: [1] })));
+    const { message } = await failure("ERR_NVIUM_INVALID_ARG", session.step(any({ topp: 1 })));
+    expect(message).toContain("topK");
+    const { tokens } = session;
+    await session.step({ temperature: undefined } as object);
+    expect(session.tokens.slice(0, -1)).toEqual(tokens);
+  });
+});
+
 describe("text", () => {
   it("needs a tokenizer, tokens do not", async () => {
     await using model = await loadModel(fixture("quadrivium-gqa-f32"));

@@ -67,6 +67,8 @@ export function formatSummary(outcome: Outcome, painter: Painter, columns: numbe
       ["rows never run", `${whole(rowsNeverRun)} (${percent(rowsNeverRun, rows)})`],
     );
   }
+  const thrown = result?.stats.discarded.tokens ?? 0;
+  if (thrown > 0) lines.push(["thrown away", `${whole(thrown)} drawn ahead, beside all this`]);
   lines.push(["seed", String(seed)]);
   return lines.map(([name, value]) => `${name.padEnd(NAME_WIDTH)}${value}\n`).join("");
 }

@@ -70,6 +70,15 @@ test("a short text after a long prompt does not count the prompt's passes as its
   expect(text).toContain("5.70 layers a token, of 8");
 });
 
+test("tokens drawn ahead and thrown away are told beside the others", () => {
+  const result = outcome.result as GenerateResult;
+  const discarded = { tokens: 12, layerPasses: 80, weightBytes: 1, rowsRun: 80 };
+  const stats = { ...result.stats, discarded };
+  const text = formatSummary({ ...outcome, result: { ...result, stats } }, none, 80);
+  expect(text).toContain("thrown away     12 drawn ahead, beside all this\n");
+  expect(formatSummary(outcome, none, 80)).not.toContain("thrown away");
+});
+
 test("no token at all divides nothing by zero", () => {
   const text = formatSummary({ ...outcome, exits: [0, 0, 0, 0], seconds: 0 }, none, 80);
   expect(text).toContain("0 in 0.00 s, 0.0 tokens/s");

@@ -18,7 +18,7 @@ import type { EncodeOptions } from "./text/tokenizer.js";
 export interface GenerateOptions
   extends ContinueOptions,
     Pick<SessionOptions, "seed" | "stream" | "maxPending" | "prefixCache" | "cacheSalt"> {
-  /** How messages become the prompt. Default: with what opens the assistant's turn, without tools. */
+  /** How messages become the prompt; for messages only. Default: with what opens the assistant's turn, without tools. */
   readonly chat?: ChatOptions;
 }
 
@@ -52,7 +52,10 @@ export function generate(model: TextModel, prompt: Prompt, options: GenerateOpti
       signal,
       timeLimit: checkTimeLimit(options.timeLimit),
       async *run(ending, left) {
-        const { promptTokens, ends } = await encodePrompt(model, prompt, options);
+        const { promptTokens, ends, messages } = await encodePrompt(model, prompt, options);
+        if (options.chat !== undefined && !messages) {
+          throw invalid("chat", "absent where the prompt is no messages", options.chat);
+        }
         const { info, checkpointText } = model;
         const how = checkContinuation(options, ends, info.vocabSize, checkpointText);
         const session = model.createSession(sessionOptions(options));
@@ -98,6 +101,8 @@ export interface EncodedPrompt {
   readonly promptTokens: readonly number[];
   /** Tokens that end the generation, where the caller names none. */
   readonly ends: readonly number[];
+  /** It was messages. */
+  readonly messages: boolean;
 }
 
 export async function encodePrompt(
@@ -107,17 +112,20 @@ export async function encodePrompt(
   name = "prompt",
 ): Promise<EncodedPrompt> {
   const ends = model.info.eosTokens;
-  if (typeof prompt === "string") return { promptTokens: await model.encode(prompt), ends };
+  if (typeof prompt === "string") {
+    return { promptTokens: await model.encode(prompt), ends, messages: false };
+  }
   if (typeof prompt !== "object" || prompt === null || !(Symbol.iterator in prompt)) {
     throw invalid(name, "a text, tokens or messages", prompt);
   }
   const list = Array.from<number | ChatMessage>(prompt);
-  if (typeof list[0] !== "object") return { promptTokens: list as number[], ends };
+  if (typeof list[0] !== "object") return { promptTokens: list as number[], ends, messages: false };
   const text = await model.applyChatTemplate(list as ChatMessage[], chat);
   const { turnEnd } = await model.checkpointText.chat();
   const promptTokens = await model.encode(text, { addSpecialTokens: false });
   return {
     promptTokens,
     ends: turnEnd === null || ends.includes(turnEnd) ? ends : [...ends, turnEnd],
+    messages: true,
   };
 }

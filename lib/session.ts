@@ -42,9 +42,9 @@ import { noTokenizer } from "./text/files.js";
 export interface SessionOptions {
   /**
    * Key of every random choice. The same seed, stream, position and context give the same token. A safe integer >= 0 or a
-   * bigint in [0, 2^64). Default: random; read it from `session.seed`.
+   * bigint in [0, 2^64), or its digits, as a result in JSON has them. Default: random; read it from `session.seed`.
    */
-  readonly seed?: number | bigint;
+  readonly seed?: number | bigint | string;
   /** A second key, for sequences that share a seed. An integer in [0, 2^32). Default 0. */
   readonly stream?: number;
   /** Tokens the sequence may hold. At most the model's context length, unless `extendContext` is set, and at most 2^24. Default: that length. */

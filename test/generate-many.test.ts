@@ -67,6 +67,16 @@ describe("generateMany", () => {
     expect(order).toEqual([1, 0]);
   });
 
+  it("warns of nothing where many listen to one signal", async () => {
+    const warnings: Error[] = [];
+    const heed = (warning: Error) => warnings.push(warning);
+    process.on("warning", heed);
+    await model.generateMany(PROMPTS, { ...fixed, maxNewTokens: 3, n: 8 });
+    await new Promise(setImmediate);
+    process.off("warning", heed);
+    expect(warnings).toEqual([]);
+  });
+
   it("computes the prompt of several choices once", async () => {
     const prompt = new Array(600).fill(300);
     const [one] = await model.generateMany([prompt], { ...fixed, maxNewTokens: 4 });

@@ -412,6 +412,7 @@ describe("a wrong argument is named", () => {
   });
 
   it("what contradicts itself", async () => {
+    await refuses("chat", model.generate(PROMPT, { chat: { addGenerationPrompt: true } }).result());
     await refuses("ignoreEos", model.generate(PROMPT, { ...fixed, ignoreEos: true }).result());
   });
 

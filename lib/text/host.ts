@@ -111,7 +111,6 @@ function onWorker(worker: Worker, info: EncoderInfo): HostedEncoder {
     end ??= error;
     for (const id of [...waiting.keys()]) settle(id)?.reject(error());
   };
-  worker.unref();
   worker.on("message", (message: FromThread) => {
     if (!("id" in message) || message.id === undefined) return;
     const call = settle(message.id);
@@ -120,6 +119,8 @@ function onWorker(worker: Worker, info: EncoderInfo): HostedEncoder {
   });
   worker.on("error", (cause) => endWith(() => died(cause)));
   worker.on("exit", () => endWith(() => died(undefined)));
+  // Behind the listeners: one for messages holds the process.
+  worker.unref();
   return {
     info,
     encode(text, addSpecialTokens) {

@@ -296,9 +296,18 @@ void CudaBackend::attend(const Attention& a) {
 
 void CudaBackend::normalise(std::span<const NormRow> rows, uint32_t width, float epsilon,
                             float* output) {
-  const auto* on_device = reinterpret_cast<const NormRow*>(upload(rows.data(), rows.size_bytes()));
-  check(cuda::normalise(on_device, uint32_t(rows.size()), width, epsilon, output, stream_),
-        "normalising");
+  NormJob job{.rows = nullptr,
+              .count = uint32_t(rows.size()),
+              .width = width,
+              .epsilon = epsilon,
+              .output = output,
+              .few = {}};
+  if (rows.size() <= kPassRows) {
+    std::copy(rows.begin(), rows.end(), job.few);
+  } else {
+    job.rows = reinterpret_cast<const NormRow*>(upload(rows.data(), rows.size_bytes()));
+  }
+  check(cuda::normalise(machine_, job, stream_), "normalising");
 }
 
 void CudaBackend::route(const Routing& r) {

@@ -149,8 +149,15 @@ struct EmbedJob {
 };
 cudaError_t embed(const Machine& machine, const EmbedJob& job, cudaStream_t stream);
 
-cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,
-                      float* output, cudaStream_t stream);
+// `rows` are on the device; or null, and `few` are the rows.
+struct NormJob {
+  const NormRow* rows;
+  uint32_t count, width;
+  float epsilon;
+  float* output;
+  NormRow few[kPassRows];
+};
+cudaError_t normalise(const Machine& machine, const NormJob& job, cudaStream_t stream);
 
 // Sets *pinned_flag to 1 if a value is not finite; it must be 0 before.
 cudaError_t find_non_finite(const Machine& machine, const float* values, size_t count,

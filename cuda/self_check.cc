@@ -205,6 +205,16 @@ class Results {
     Buffer output(b_, tokens.size() * table.cols * sizeof(float));
     b_.embed(table, tokens, output.floats());
     note("an embedding", output);
+    const Buffer hidden = put(sample(52, 20 * table.cols)), weight = put(sample(53, table.cols));
+    for (const uint32_t count : {3u, 20u}) {
+      std::vector<NormRow> rows;
+      for (uint32_t r = 0; r < count; r++) {
+        rows.push_back({hidden.floats() + (count - 1 - r) * table.cols, weight.floats()});
+      }
+      Buffer normed(b_, count * table.cols * sizeof(float));
+      b_.normalise(rows, table.cols, 1e-6f, normed.floats());
+      note("a norm", normed);
+    }
     std::vector<float> values = sample(51, 600);
     values.back() = numerics::kInfinity;
     const Buffer spoilt = put(values);

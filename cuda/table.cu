@@ -53,20 +53,28 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 // A warp a row of `width`: lane i is accumulator i of the norm's sum, and writes elements i, i +
 // 32, … of the result. Each row is read twice, the second time from the cache.
-__global__ void __launch_bounds__(kThreads, 1)
-    normalise_kernel(const NormRow* const rows, const uint32_t count, const uint32_t width,
-                     const float epsilon, float* const output) {
+__global__ void __launch_bounds__(kThreads, 1) normalise_kernel(const NormJob job) {
+  nv::grid_dependency_trigger();
+  nv::grid_dependency_wait();
   const uint32_t row = blockIdx.x * (kThreads / kWarp) + warp_id();
-  if (row >= count) return;
-  const float* const input = rows[row].input;
-  const float* const weight = rows[row].weight;
-  float squares = 0.0f;
-  for (uint32_t i = lane_id(); i < width; i += kWarp) {
-    squares = numerics::fma(input[i], input[i], squares);
+  if (row >= job.count) return;
+  NormRow one{};
+  if (job.rows != nullptr) {
+    one = job.rows[row];
+  } else {
+    NV_UNROLL
+    for (uint32_t i = 0; i < kPassRows; i++) {
+      if (i == row) one = job.few[i];
+    }
   }
-  const float scale = numerics::norm_scale(warp_tree(squares), int(width), epsilon);
-  for (uint32_t i = lane_id(); i < width; i += kWarp) {
-    output[size_t(row) * width + i] = numerics::normalised(input[i], scale, weight[i]);
+  float squares = 0.0f;
+  for (uint32_t i = lane_id(); i < job.width; i += kWarp) {
+    squares = numerics::fma(one.input[i], one.input[i], squares);
+  }
+  const float scale = numerics::norm_scale(warp_tree(squares), int(job.width), job.epsilon);
+  for (uint32_t i = lane_id(); i < job.width; i += kWarp) {
+    job.output[size_t(row) * job.width + i] =
+        numerics::normalised(one.input[i], scale, one.weight[i]);
   }
 }
 
@@ -125,10 +133,9 @@ cudaError_t embed(const Machine& machine, const EmbedJob& job, cudaStream_t stre
                     {.dependent = machine.dependent}, job);
 }
 
-cudaError_t normalise(const NormRow* rows, uint32_t count, uint32_t width, float epsilon,
-                      float* output, cudaStream_t stream) {
-  return nv::launch(normalise_kernel, dim3(ceil_div(count, kThreads / kWarp)), dim3(kThreads),
-                    stream, {}, rows, count, width, epsilon, output);
+cudaError_t normalise(const Machine& machine, const NormJob& job, cudaStream_t stream) {
+  return nv::launch(normalise_kernel, dim3(ceil_div(job.count, kThreads / kWarp)), dim3(kThreads),
+                    stream, {.dependent = machine.dependent}, job);
 }
 
 cudaError_t find_non_finite(const Machine& machine, const float* values, size_t count,

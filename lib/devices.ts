@@ -3,6 +3,10 @@ import { messageOf } from "./errors.js";
 import { native, typed } from "./native.js";
 
 export interface CudaDevice {
+  /** What `device` of `loadModel` calls it: "cuda:0" and on, as CUDA counts. */
+  readonly device: `cuda:${number}`;
+  /** Compute capability 8.0 or more. "cuda" and "auto" mean the first such device. */
+  readonly usable: boolean;
   readonly name: string;
   /** Bytes. */
   readonly memory: number;
@@ -27,6 +31,11 @@ export interface Devices {
     readonly reason: string;
     readonly devices: readonly CudaDevice[];
   };
+}
+
+/** Whether `device` of `loadModel` may be this. */
+export function isDeviceName(name: unknown): name is "auto" | "cpu" | "cuda" | `cuda:${number}` {
+  return typeof name === "string" && /^(auto|cpu|cuda(:(0|[1-9]\d{0,3}))?)$/.test(name);
 }
 
 /** Looks at the machine. Never throws and prints nothing; `reason` says what is wrong. */

@@ -12,6 +12,7 @@ import {
   optionalFunction,
 } from "./checks.js";
 import type { ModelCore } from "./core.js";
+import { isDeviceName } from "./devices.js";
 import { NviumError } from "./errors.js";
 import {
   type EvaluateOptions,
@@ -38,8 +39,11 @@ export interface LoadProgress {
 }
 
 export interface LoadOptions extends TextOptions {
-  /** "auto" takes CUDA where this build has it and a device can be opened, else the CPU; `info.deviceReason` says why. Default "auto". */
-  readonly device?: "auto" | "cpu" | "cuda";
+  /**
+   * "auto" takes CUDA where this build has it and a device can be opened, else the CPU; `info.deviceReason` says why. "cuda" is the first
+   * usable device, "cuda:1" that one of `getDevices()`. Default "auto".
+   */
+  readonly device?: "auto" | "cpu" | "cuda" | `cuda:${number}`;
   /**
    * Threads that compute on the CPU, 1 to 256. No more of them work than there are processors that the process may use at the
    * time, and small operations take one. Default: one for each such processor, but no more than the quota of the process's
@@ -335,8 +339,8 @@ export async function loadModel(
   const signal = checkSignal(options.signal);
   if (threads !== undefined) integer("threads", threads, 1, 256);
   flag("placeThreads", placeThreads);
-  if (device !== "auto" && device !== "cpu" && device !== "cuda") {
-    throw invalid("device", '"auto", "cpu" or "cuda"', device);
+  if (!isDeviceName(device)) {
+    throw invalid("device", '"auto", "cpu", "cuda" or "cuda:0", "cuda:1" and on', device);
   }
   if (typeof instructionSet !== "string") {
     throw invalid("instructionSet", "a string", instructionSet);

@@ -12,7 +12,7 @@ export interface NativeControl {
 
 export interface NativeLoadOptions {
   /** "auto" is CUDA where a device can be opened. The other options are of the CPU. */
-  readonly device: "auto" | "cpu" | "cuda";
+  readonly device: "auto" | "cpu" | "cuda" | `cuda:${number}`;
   /** 0: one for each processor the process may use, no more than its control group's quota feeds. */
   readonly threads: number;
   /** Keep each thread to a processor of its own. */
@@ -197,6 +197,8 @@ export interface NativeCudaState {
   readonly available: boolean;
   readonly reason: string;
   readonly devices: readonly {
+    readonly device: `cuda:${number}`;
+    readonly usable: boolean;
     readonly name: string;
     readonly memory: number;
     readonly computeCapability: string;

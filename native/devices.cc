@@ -1,5 +1,7 @@
 #include "devices.h"
 
+#include <cstdlib>
+
 #include "error.h"
 
 #ifdef NVIUM_CUDA
@@ -16,17 +18,42 @@ CudaState cuda_state() { return cuda::query(); }
 CudaState cuda_state() { return {}; }
 #endif
 
+namespace {
+
+// The number of "cuda:1", or -1. Others are not asked for one by one.
+int asked_for(const std::string& device) {
+  return device.starts_with("cuda:") ? std::atoi(device.c_str() + 5) : -1;
+}
+
+// The device that is meant; null, and why, where there is none.
+const CudaDevice* choose(const CudaState& state, int ordinal, std::string& reason) {
+  reason = state.reason;
+  const CudaDevice* first = state.chosen();
+  if (ordinal < 0 || first == nullptr) return first;
+  const std::string name = "cuda:" + std::to_string(ordinal);
+  const CudaDevice* device = state.find(ordinal);
+  if (device == nullptr) {
+    reason = "There is no device " + name + "; getDevices() tells those there are.";
+    return nullptr;
+  }
+  reason = name + ", " + device->name + (device->usable ? ", was found." : ", is too old.");
+  return device->usable ? device : nullptr;
+}
+
+}  // namespace
+
 Computer make_computer(const std::string& device, const cpu::Options& options,
                        const std::string& only_cpu) {
   std::string reason = "The CPU was asked for.";
+  const bool must_be_cuda = device.starts_with("cuda");
   if (device != "cpu" && !only_cpu.empty()) {
     reason = only_cpu;
-    if (device == "cuda") throw Failure{"ERR_NVIUM_UNSUPPORTED", reason, {{"device", device}}};
+    if (must_be_cuda) throw Failure{"ERR_NVIUM_UNSUPPORTED", reason, {{"device", device}}};
   } else if (device != "cpu") {
     const CudaState state = cuda_state();
-    reason = state.reason;
+    [[maybe_unused]] const CudaDevice* chosen = choose(state, asked_for(device), reason);
 #ifdef NVIUM_CUDA
-    if (const CudaDevice* chosen = state.chosen()) {
+    if (chosen != nullptr) {
       std::string set = "sm_" + chosen->capability;
       std::erase(set, '.');
       try {
@@ -47,7 +74,7 @@ Computer make_computer(const std::string& device, const cpu::Options& options,
       }
     }
 #endif
-    if (device == "cuda") {
+    if (must_be_cuda) {
       throw Failure{"ERR_NVIUM_CUDA_UNAVAILABLE", reason, {{"reason", reason}}};
     }
   }

@@ -11,7 +11,7 @@
 namespace nvium {
 
 struct CudaDevice {
-  int ordinal;  // as CUDA counts
+  int ordinal;  // as CUDA counts: "cuda:0" is 0
   std::string name;
   double memory;           // bytes
   std::string capability;  // "9.0"
@@ -30,6 +30,12 @@ struct CudaState {
     }
     return nullptr;
   }
+  const CudaDevice* find(int ordinal) const {
+    for (const CudaDevice& device : devices) {
+      if (device.ordinal == ordinal) return &device;
+    }
+    return nullptr;
+  }
 };
 
 // Prints nothing and throws nothing but std::bad_alloc.
@@ -44,9 +50,10 @@ struct Computer {
   uint32_t threads;             // of the CPU that compute
 };
 
-// `device` is "cpu", "cuda", or "auto": CUDA where a device can be opened and gives the CPU's bits
-// on a small set of operands, else the CPU. `only_cpu` says why nothing else will do, or is empty.
-// Throws Failure: ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_UNSUPPORTED, ERR_NVIUM_OUT_OF_MEMORY,
+// `device` is "cpu", "cuda" (the first usable one), "cuda:1" (that one), or "auto": CUDA where a
+// device can be opened and gives the CPU's bits on a small set of operands, else the CPU.
+// `only_cpu` says why nothing else will do, or is empty. Throws Failure:
+// ERR_NVIUM_CUDA_UNAVAILABLE, ERR_NVIUM_UNSUPPORTED, ERR_NVIUM_OUT_OF_MEMORY,
 // ERR_NVIUM_INVALID_ARG.
 Computer make_computer(const std::string& device, const cpu::Options& options,
                        const std::string& only_cpu);

@@ -126,7 +126,7 @@ async function inspect(file) {
     const wait = body.indexOf("griddepcontrol.wait");
     const name = readable(kernel);
     if (wait < 0) {
-      if (/^(project|head|panel|scale|attend|append|walk|embed)_kernel/.test(name))
+      if (/^(project|head|panel|scale|attend|append|walk|embed|normalise)_kernel/.test(name))
         problems.push(`${name} does not wait for the launch ahead`);
       continue;
     }

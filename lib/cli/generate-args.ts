@@ -7,10 +7,9 @@ import { demo } from "../demo.js";
 import type { GenerateOptions } from "../generate.js";
 import type { LoadOptions } from "../model.js";
 import { checkLaw } from "../sampling.js";
-import { countOrUnbounded, oneOf, realNumber, seed64, wholeNumber } from "./options.js";
+import { countOrUnbounded, deviceName, oneOf, realNumber, seed64, wholeNumber } from "./options.js";
 import { UsageError } from "./types.js";
 
-const DEVICES = ["auto", "cpu", "cuda"] as const;
 const DTYPES = ["stored", "int8", "int4"] as const;
 const ROUTERS = ["sample", "greedy"] as const;
 
@@ -38,7 +37,7 @@ Drawing (without these, tokens are drawn from the model's exact mixture):
       --router-temperature <t>   of the exits; 0 is greedy (default: 1)
 
 Running:
-      --device <auto|cpu|cuda>   where to compute (default: auto)
+      --device <auto|cpu|cuda>   where to compute (default: auto); cuda:1 is the second GPU
       --dtype <stored|int8|int4>   quantise the matrices while they are read
                               (default: stored)
       --threads <n>           threads on the CPU (default: one a core)
@@ -144,7 +143,7 @@ export function parseGenerate(args: readonly string[]): Settings {
     file: values.file,
     stdin: !values["no-stdin"],
     load: defined({
-      device: read("device", (name, text) => oneOf(name, text, DEVICES)),
+      device: read("device", deviceName),
       dtype: read("dtype", (name, text) => oneOf(name, text, DTYPES)),
       threads: read("threads", atLeast(1)),
     }),

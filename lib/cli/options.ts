@@ -1,6 +1,7 @@
 /** Turning command-line strings into values; what does not fit is a UsageError that names the option. */
 
 import { UNBOUNDED } from "../checks.js";
+import { isDeviceName } from "../devices.js";
 import { UsageError } from "./types.js";
 
 export function wholeNumber(name: string, text: string, least: number): number {
@@ -35,4 +36,12 @@ export function seed64(name: string, text: string): bigint {
     if (value < 1n << 64n) return value;
   }
   throw new UsageError(`--${name} must be a whole number below 2^64, not "${text}"`);
+}
+
+/** A device as `loadModel` names it. */
+export function deviceName(name: string, text: string) {
+  if (isDeviceName(text)) return text;
+  throw new UsageError(
+    `--${name} must be auto or cpu or cuda or cuda:0, cuda:1 and on, not "${text}"`,
+  );
 }

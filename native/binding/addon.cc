@@ -91,6 +91,8 @@ Napi::Value cuda(const Napi::CallbackInfo& info) {
     Napi::Array devices = Napi::Array::New(env);
     for (const CudaDevice& device : state.devices) {
       Napi::Object object = Napi::Object::New(env);
+      object.Set("device", "cuda:" + std::to_string(device.ordinal));
+      object.Set("usable", device.usable);
       object.Set("name", device.name);
       object.Set("memory", device.memory);
       object.Set("computeCapability", device.capability);

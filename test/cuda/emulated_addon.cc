@@ -45,6 +45,15 @@ napi_value set_flushing(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// setDevices(count): as many devices, all alike.
+napi_value set_devices(napi_env env, napi_callback_info info) {
+  napi_value argument;
+  size_t count = 1;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  napi_get_value_int32(env, argument, &simt::config().devices);
+  return nullptr;
+}
+
 }  // namespace
 
 // By hand: the macro would define the API version a second time.
@@ -53,6 +62,7 @@ extern "C" NAPI_MODULE_EXPORT napi_value napi_register_module_v1(napi_env env, n
       {"failAfter", nullptr, fail_after, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"failed", nullptr, failed, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"resetDevice", nullptr, reset_device, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
+      {"setDevices", nullptr, set_devices, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
       {"setFlushing", nullptr, set_flushing, nullptr, nullptr, nullptr, napi_enumerable, nullptr},
   };
   napi_define_properties(env, exports, std::size(functions), functions);

@@ -8,6 +8,8 @@ export interface EmulatedDevice {
   failed(): boolean;
   /** As if the process had begun anew. No model may be left on the device. */
   resetDevice(): void;
+  /** As many devices as there are to be, all alike. */
+  setDevices(count: number): void;
   /** Whether kernels take subnormals for zeros. They must: a device that does not is no longer the CPU's equal. */
   setFlushing(flushing: boolean): void;
 }

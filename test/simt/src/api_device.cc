@@ -130,18 +130,22 @@ extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   return api_of_driver([&] {
-    *count = 1;
+    *count = config().devices;
     return cudaSuccess;
   });
 }
 
 cudaError_t cudaSetDevice(int device) {
-  return api([&] { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; });
+  return api([&] {
+    if (device < 0 || device >= config().devices) return cudaErrorInvalidDevice;
+    current_device() = device;
+    return cudaSuccess;
+  });
 }
 
 cudaError_t cudaGetDevice(int* device) {
   return api([&] {
-    *device = 0;
+    *device = current_device();
     return cudaSuccess;
   });
 }
@@ -150,7 +154,7 @@ cudaError_t cudaInitDevice(int device, unsigned, unsigned) { return cudaSetDevic
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int device) {
   return api_of_driver([&] {
-    if (device != 0) return api_result(cudaErrorInvalidDevice);
+    if (device < 0 || device >= config().devices) return api_result(cudaErrorInvalidDevice);
     *p = {};
     std::strcpy(p->name, "SIMT emulator");
     p->major = kMajor;

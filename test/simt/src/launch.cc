@@ -122,7 +122,8 @@ cudaError_t submit(Launch launch, const cudaLaunchConfig_t& config) {
     }
     if (const cudaError_t e = validate(launch); e != cudaSuccess) return e;
     CUstream_st* stream = streams().find(config.stream);
-    if (!stream) return cudaErrorInvalidResourceHandle;
+    if (!stream || (stream->id > 1 && stream->device != current_device()))
+      return cudaErrorInvalidResourceHandle;
     const bool allowed_in_body = !launch.cooperative;
     Op op = kernel_op(launch);
     return streams().issue(

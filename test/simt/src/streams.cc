@@ -28,6 +28,7 @@ CUstream_st* Streams::find(cudaStream_t handle) {
 CUstream_st* Streams::create(bool blocking, int priority) {
   auto stream = std::make_unique<CUstream_st>();
   stream->id = uint32_t(list_.size());
+  stream->device = current_device();
   stream->blocking = blocking;
   stream->priority = priority;
   stream->site = CallSite::here();
@@ -204,6 +205,11 @@ void Streams::forget() {
 Streams& streams() {
   static Streams& instance = *new Streams;
   return instance;
+}
+
+int& current_device() {
+  static thread_local int device = 0;
+  return device;
 }
 
 Choice& host_choice() {

@@ -43,6 +43,7 @@ struct Task {
 
 struct CUstream_st {
   uint32_t id = 0;
+  int device = 0;
   bool blocking = true;  // ordered with the legacy default stream
   bool destroyed = false;
   int priority = 0;
@@ -121,6 +122,8 @@ class Streams {
 bool fails(Failing what);
 
 Streams& streams();
+// Of the calling thread.
+int& current_device();
 Choice& host_choice();
 void reset_device();
 

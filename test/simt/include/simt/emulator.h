@@ -44,6 +44,7 @@ struct Config {
   // Subnormal numbers are flushed in kernels, as nvcc -ftz=true does.
   bool flush_subnormals = true;
   int resident_blocks = 8;  // of an ordinary launch, unless the order is forward
+  int devices = 1;          // all alike; a stream is of the one that was current
   int multiprocessors = 4;
   size_t device_memory = size_t(16) << 30;
   Driver driver = Driver::works;

@@ -4,9 +4,9 @@ import { table } from "../lib/results.js";
 import { median, rotated, sum, timed } from "../lib/stats.js";
 
 const PROMPT = 64;
-/** Tokens of each sequence a turn, and turns until contexts have grown to 256 and begin anew. */
-const TURN = 12;
-const LAPS = Math.floor((256 - PROMPT) / TURN);
+const CONTEXT = 256;
+/** Tokens of each sequence a turn; of few sequences more, since where they leave is chance. */
+const turnOf = (count) => Math.max(12, Math.ceil(48 / count));
 const BATCHES = [1, 2, 4, 8, 16];
 
 /** @param {{ shape: string, threads: number, rounds: number }} options */
@@ -18,29 +18,27 @@ export function batch({ shape, threads, rounds }) {
     }
     const turns = [];
     for (let round = 0; round < rounds; round++) {
-      if (round % LAPS === LAPS - 1) for (const lane of lanes) await lane.rewind(round);
       const turn = [];
-      for (const lane of rotated(lanes, round)) turn[lanes.indexOf(lane)] = await lane.run();
+      for (const lane of rotated(lanes, round)) turn[lanes.indexOf(lane)] = await lane.run(round);
       turns.push(turn);
     }
     await Promise.all(lanes.map((lane) => lane.dispose()));
-    const rate = ({ tokens, seconds }) => tokens / seconds;
-    const bytes = (i) =>
-      sum(turns.map((turn) => turn[i].bytes)) / sum(turns.map((turn) => turn[i].tokens));
+    const total = (i, field) => sum(turns.map((turn) => turn[i][field]));
+    const bytes = (i) => total(i, "bytes") / total(i, "tokens");
+    const rate = (i) => total(i, "tokens") / total(i, "seconds");
     const rows = BATCHES.map((sequences, i) => {
       const twin = BATCHES.length + i;
       const roof = bytes(twin) / bytes(i);
-      const againstTwin = median(turns.map((turn) => rate(turn[i]) / rate(turn[twin])));
       // Bytes a second against bytes a second, turn by turn: where tokens leave does not matter.
       const ofRoof = median(
         turns.map(({ [i]: a, [twin]: b }) => a.bytes / a.seconds / (b.bytes / b.seconds)),
       );
       return {
         sequences,
-        tokensPerSecond: median(turns.map((turn) => rate(turn[i]))),
-        againstOne: median(turns.map((turn) => rate(turn[i]) / rate(turn[0]))),
-        twinAgainstOne: median(turns.map((turn) => rate(turn[twin]) / rate(turn[BATCHES.length]))),
-        againstTwin,
+        tokensPerSecond: rate(i),
+        againstOne: rate(i) / rate(0),
+        twinAgainstOne: rate(twin) / rate(BATCHES.length),
+        againstTwin: rate(i) / rate(twin),
         roof,
         ofRoof,
       };
@@ -56,6 +54,7 @@ export function batch({ shape, threads, rounds }) {
 
 /** Sequences that decode together. */
 async function createLane(model, count) {
+  const turn = turnOf(count);
   const sessions = [];
   for (let i = 0; i < count; i++) {
     const tokens = Array.from({ length: PROMPT }, (_, p) => (300 + i * 77 + p * 7919) % 32000);
@@ -65,18 +64,18 @@ async function createLane(model, count) {
   const bytes = () => sum(sessions.map((session) => session.stats().weightBytes));
   const all = (work) => Promise.all(sessions.map(work));
   return {
-    async run() {
+    async run(round) {
+      if ((sessions[0]?.length ?? 0) + turn > CONTEXT) {
+        for (const session of sessions) session.truncate(PROMPT, { stream: round });
+        await all((session) => session.flush());
+      }
       const before = bytes();
       const { seconds } = await timed(() =>
         all(async (session) => {
-          for await (const _ of session.decode(TURN));
+          for await (const _ of session.decode(turn));
         }),
       );
-      return { seconds, tokens: count * TURN, bytes: bytes() - before };
-    },
-    async rewind(stream) {
-      for (const session of sessions) session.truncate(PROMPT, { stream });
-      await all((session) => session.flush());
+      return { seconds, tokens: count * turn, bytes: bytes() - before };
     },
     dispose: () => all((session) => session.dispose()),
   };

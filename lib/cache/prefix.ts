@@ -58,8 +58,8 @@ export function createPrefixCache(
     keep(state, salt) {
       const top = Math.max(...state.frontiers);
       if (top === 0 || limit === 0) return;
-      let siblings = roots.get(salt) ?? new Map<string, Node>();
-      roots.set(salt, siblings);
+      const root = roots.get(salt) ?? new Map<string, Node>();
+      let siblings = root;
       const path: [Node, Map<string, Node>][] = [];
       for (let begin = 0; begin < top; begin += BLOCK_POSITIONS) {
         const b = begin / BLOCK_POSITIONS;
@@ -79,6 +79,7 @@ export function createPrefixCache(
         path.push([node, siblings]);
         siblings = node.children;
       }
+      roots.set(salt, root);
       touch(path);
       while (bytes > limit && drop());
     },
@@ -132,6 +133,8 @@ export function createPrefixCache(
     order.delete(node);
     siblings.delete(node.key);
     letGo(node);
+    if (siblings.size > 0) return;
+    for (const [salt, root] of roots) if (root === siblings) roots.delete(salt);
   }
 
   /** Leaves that hold a part of what is to be held. */

@@ -37,7 +37,8 @@ Drawing (without these, tokens are drawn from the model's exact mixture):
       --router-temperature <t>   of the exits; 0 is greedy (default: 1)
 
 Running:
-      --device <auto|cpu|cuda>   where to compute (default: auto); cuda:1 is the second GPU
+      --device <name>         auto, cpu, cuda, or cuda:1 for the second GPU
+                              (default: auto)
       --dtype <stored|int8|int4>   quantise the matrices while they are read
                               (default: stored)
       --threads <n>           threads on the CPU (default: one a core)
